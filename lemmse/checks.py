@@ -53,13 +53,14 @@ def check_count(value: int, what: str, minimum: int = 1) -> int:
 
 
 def check_images(images: Tensor, name: str = "images") -> Tensor:
-    """Return `images` if they are a finite, non-empty float (N, C, H, W) tensor; warn once if far outside [0, 1]."""
+    """Return `images` if they are a finite, non-empty float (N, C, H, W) tensor; warn if they leave [0, 1]."""
     check_batch(images, name)
     low, high = float(images.min()), float(images.max())
     if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
-        warn_once(
-            f"range of {name}",
+        warnings.warn(
             f"{name} span [{low:.4g}, {high:.4g}], outside [0, 1]: the theory holds, but sigma and PSNR assume [0, 1]",
+            UserWarning,
+            stacklevel=3,
         )
     return images
 

@@ -1,0 +1,71 @@
+"""Whitened features: the Mahalanobis distance of two patches is a Euclidean one, and a matrix product gives them all.
+
+    |q - a|^2 = |q - c|^2 + |a - c|^2 - 2 <q - c, a - c>
+
+for features centred at c. The expansion cancels, so the product is taken in float64: in float32 it would lose the small
+distances that decide at small sigma. Differentiable in q.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .state import SoftmaxState
+
+_BLOCK = 1 << 22  # pairs held at once
+
+
+def accumulate(
+    state: SoftmaxState, queries: Tensor, keys: Tensor, values: Tensor, scale: Tensor, *, sources: Tensor
+) -> SoftmaxState:
+    """Merge all pairs (query row, key) into the state.
+
+    queries: (Q, n, F). keys: (K, F). values: (K, C), about their centre. scale: (Q,), the logit is `-scale * |q -
+    a|^2`. sources: (K, 3) int64. Distances are summed in float64, weights in the dtype of `values`.
+    """
+    queries, keys, scale = queries.double(), keys.double(), scale.double()
+    count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
+    centre = keys.mean(0)
+    q = queries - centre
+    norms = q.square().sum(-1, keepdim=True)
+    for block in torch.arange(len(keys), device=keys.device).split(count):
+        a = keys[block] - centre
+        d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
+        state = state.merge(_block(-scale[:, None, None] * d, values[block], sources[block], state.top_k))
+    return state
+
+
+def accumulate_positions(
+    state: SoftmaxState,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scale: Tensor,
+    *,
+    log_pdet: Tensor,
+    sources: Tensor,
+    positions: Tensor,
+) -> SoftmaxState:
+    """As `accumulate` where each of k key positions has a metric of its own: the plain per-position path.
+
+    queries: (Q, n, k, F), the rows `positions` (n,) of the state, seen through the metric of each key position. keys:
+    (B, k, F). values: (B, k, C). log_pdet: (k,), subtracted from the logits. sources: (B, k, 3).
+    """
+    queries, keys, scale = queries.double(), keys.double(), scale.double()
+    for j in range(keys.shape[1]):
+        d = (queries[:, :, j, None] - keys[:, j]).square().sum(-1)
+        logits = -scale[:, None, None] * d - log_pdet[j]
+        state = state.merge_at(positions, _block(logits, values[:, j], sources[:, j], state.top_k))
+    return state
+
+
+def _block(logits: Tensor, values: Tensor, sources: Tensor, top_k: int) -> SoftmaxState:
+    """The state of float64 logits (Q, n, K) of keys with values (K, C) and sources (K, 3)."""
+    return SoftmaxState.of_block(
+        logits,
+        dim=-1,
+        moments=lambda e: (e.to(values.dtype) @ values, e.to(values.dtype) @ values.square()),
+        sources=lambda j: sources[j],
+        top_k=top_k,
+    )

@@ -1,0 +1,41 @@
+"""Circular patches: the window around a pixel, the patches it cuts, and the positions that see the same mask.
+
+`Pi_k` extracts the P x P patch of an image centred at pixel k, on the torus. Along an axis of length L the window is
+
+    offsets = -(P//2) .. P//2            if P < L
+    offsets = -(L//2) .. L - 1 - L//2    if P >= L   (the whole axis, each pixel once)
+
+because a pixel that a large patch repeats is one observation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def window_offsets(patch_size: int, length: int) -> range:
+    """Offsets of the distinct pixels that a window of `patch_size` sees on a circular axis of `length`."""
+    if patch_size < length:
+        return range(-(patch_size // 2), patch_size // 2 + 1)
+    return range(-(length // 2), length - length // 2)
+
+
+def window_indices(patch_size: int, height: int, width: int) -> Tensor:
+    """Flat pixel indices (H*W, p) of the window around every position; p = min(P, H) * min(P, W)."""
+    rows = torch.arange(height)[:, None] + torch.tensor(window_offsets(patch_size, height))
+    cols = torch.arange(width)[:, None] + torch.tensor(window_offsets(patch_size, width))
+    flat = (rows % height)[:, None, :, None] * width + (cols % width)[None, :, None, :]
+    return flat.reshape(height * width, -1)
+
+
+def extract_patches(images: Tensor, patch_size: int) -> Tensor:
+    """`Pi_k x` for every position k: (N, C, H, W) -> (N, C, H*W, p), p = min(P, H) * min(P, W)."""
+    height, width = images.shape[-2:]
+    return images.flatten(-2)[..., window_indices(patch_size, height, width).to(images.device)]
+
+
+def mask_strata(mask: Tensor, patch_size: int) -> Tensor:
+    """Label the positions by the mask pattern in their window: (H, W) -> (H, W) int64, equal label = same pattern."""
+    patterns = extract_patches(mask[None, None] != 0, patch_size)[0, 0]
+    return torch.unique(patterns, dim=0, return_inverse=True)[1].reshape(mask.shape)
