@@ -88,7 +88,7 @@ def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:
     if isinstance(sigma, bool) or not isinstance(sigma, (int, float, Tensor)):
         raise ValueError(f"sigma must be a number or a ({count},) tensor, got {sigma!r}")
     dtype = like.real.dtype if like.is_complex() else like.dtype
-    values = torch.as_tensor(sigma)
+    values = sigma if isinstance(sigma, Tensor) else torch.tensor(sigma, dtype=torch.float64)
     if values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"sigma must be real, got dtype {values.dtype}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):

@@ -232,7 +232,8 @@ class LocalEquivariantMMSE(_Estimator):
         if engine != "auto" and engine not in able:
             raise ValueError(
                 f"engine {engine!r} cannot serve pre_inverse {self.pre_inverse_name!r} of "
-                f"{type(self.physics).__name__} in {self.dtype} on {self.device}: choose 'auto' or one of {', '.join(map(repr, able))}"
+                f"{type(self.physics).__name__} in {self.dtype} on {self.device}: "
+                f"choose 'auto' or one of {', '.join(map(repr, able))}"
             )
         return engine
 
