@@ -31,7 +31,7 @@ class BoxFamily:
     enough that no window reaches across it.
     """
 
-    engines = ("torch",)
+    engines = ("numba", "torch")
 
     def __init__(self, pre_inverse: DiagonalPreInverse, patch_size: int, padding: str, device: torch.device) -> None:
         mask = pre_inverse.mask.to(device)
@@ -64,7 +64,7 @@ class BoxFamily:
             queries.to(values.dtype),
             self.features(z).to(values.dtype),
             self._framed(values),
-            scale.to(values.dtype),
+            scale,
             patch_size=self.patch_size,
             strata=self.strata,
             first_image=first,

@@ -48,8 +48,8 @@ def accumulate(
     """Merge all pairs (query position m of q, key position k of image i) of one stratum into the state.
 
     queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their centre. scale: (Q,), the logit is
-    `-scale * D`. strata: (H, W) int64, m and k compete if their labels are equal and not negative. first_image: number
-    of the first key image. All in one dtype, on one device.
+    `-scale * D`, float64. strata: (H, W) int64, m and k compete if their labels are equal and not negative.
+    first_image: number of the first key image. The images in one dtype, all on one device.
     """
     height, width = strata.shape
     columns = torch.arange(height * width, device=strata.device)
@@ -63,15 +63,15 @@ def accumulate(
                 continue
             d = (queries[:, None] - keys.roll(shift, (-2, -1))).square().sum(2)
             d = box_sum(box_sum(d, patch_size, -2), patch_size, -1)
-            logits = torch.where(competes, -scale[:, None, None, None] * d, -torch.inf).flatten(2)
+            logits = torch.where(competes, -scale[:, None, None, None] * d.double(), -torch.inf).flatten(2)
             u, u2 = values.roll(shift, (-2, -1)).flatten(2), squares.roll(shift, (-2, -1)).flatten(2)
             source = torch.stack([(rows + dy) % height, (cols + dx) % width], -1)[None, :, None]
             block = SoftmaxState.of_block(
                 logits,
                 dim=1,
                 moments=lambda e, u=u, u2=u2: (
-                    torch.einsum("qbn,bcn->qnc", e, u),
-                    torch.einsum("qbn,bcn->qnc", e, u2),
+                    torch.einsum("qbn,bcn->qnc", e.to(u.dtype), u),
+                    torch.einsum("qbn,bcn->qnc", e.to(u.dtype), u2),
                 ),
                 sources=lambda b, source=source: torch.cat(
                     [first_image + b[..., None], source.expand(*b.shape, 2)], -1

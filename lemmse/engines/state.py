@@ -100,6 +100,11 @@ class SoftmaxState:
             top_sources=sources,
         )
 
+    @staticmethod
+    def stack(states: list[SoftmaxState]) -> SoftmaxState:
+        """The states of several queries as one, along Q."""
+        return SoftmaxState(*map(torch.cat, zip(*(state._fields() for state in states), strict=True)))
+
     def at(self, positions: Tensor) -> SoftmaxState:
         """The rows (Q, len(positions)) of this state."""
         return SoftmaxState(*(value[:, positions] for value in self._fields()))
