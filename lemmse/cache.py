@@ -1,0 +1,42 @@
+"""The folder that keeps what is expensive: downloads and trained weights."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+def cache_folder(*parts: str) -> Path:
+    """`$LEMMSE_CACHE`, else the user's cache folder of lemmse, with the sub-folder `parts`; created if missing.
+
+    Raises ValueError if it can't be made or written.
+    """
+    import platformdirs
+
+    root = os.environ.get("LEMMSE_CACHE") or platformdirs.user_cache_dir("lemmse")
+    return writable_folder(Path(root, *parts), "cache folder (set LEMMSE_CACHE to another)")
+
+
+def writable_folder(folder: Path, what: str) -> Path:
+    """Return `folder`, created if missing; raises ValueError, naming `what`, if it can't be made or written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write to the {what} {str(folder)!r}: {error.strerror}") from None
+    return folder
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: the old file or the new, never half of it."""
+    writable_folder(path.parent, "folder")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(Path(name))
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""Trained networks on disk: safetensors files, and a cache so that a configuration is trained once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .cache import cache_folder, write_atomically
+from .checks import check_choice
+from .networks import ARCHITECTURES, Solver
+from .physics import Physics
+from .training import fingerprint, train
+
+_SOURCES = ("networks", "training", "physics", "preinverse")  # whose code decides what training yields
+log = logging.getLogger(__name__)
+
+
+def save_weights(net: Solver, path: str | Path) -> None:
+    """Write the weights and what is needed to build the network again; the file is replaced in one step."""
+    config = {
+        "architecture": type(net).__name__,
+        "channels": net.channels,
+        "patch_size": net.patch_size,
+        "size": net.size,
+    }
+    state = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    write_atomically(Path(path), lambda temporary: save_file(state, temporary, {"lemmse": json.dumps(config)}))
+
+
+def load_weights(path: str | Path) -> Solver:
+    """The network in a file of `save_weights`, in eval mode, on the CPU. Raises ValueError if the file is broken."""
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads(file.metadata()["lemmse"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        net = ARCHITECTURES[config.pop("architecture")](**config)
+        net.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{str(path)!r} holds no weights of lemmse: {type(error).__name__}") from None
+    return net.to(next(iter(state.values())).dtype).eval()
+
+
+def trained(
+    architecture: str,
+    images: Tensor,
+    physics: Physics,
+    *,
+    patch_size: int,
+    size: str = "small",
+    pre_inverse: str = "identity",
+    steps: int,
+    batch_size: int,
+    lr: float = 1e-3,
+    sigma_min: float = 0.01,
+    seed: int,
+    progress: bool = True,
+) -> Solver:
+    """A network trained as by `train`, from the cache if this configuration was trained before with this code.
+
+    architecture: "UNet", "ResNet" or "PatchMLP". seed: of the first weights and of the training. The key covers images,
+    physics, settings, device type, torch version and the library code that training runs. An interrupted training goes
+    on where it was. Several processes may ask for one network: each file is complete at any time. Raises ValueError.
+    """
+    check_choice(architecture, ARCHITECTURES, "architecture")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = ARCHITECTURES[architecture](images.shape[1], patch_size, size)
+    settings = {"pre_inverse": pre_inverse, "steps": steps, "batch_size": batch_size, "lr": lr, "sigma_min": sigma_min}
+    code = "".join(Path(__file__).with_name(f"{name}.py").read_text() for name in _SOURCES)
+    parts = (fingerprint(net, images, physics, settings), seed, images.device.type, torch.__version__, code)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+    path = cache_folder("weights") / f"{architecture}-{key}.safetensors"
+    if path.exists():
+        try:
+            net = load_weights(path)
+        except ValueError as error:
+            log.warning("%s: trained anew, %s", architecture, error)
+        else:
+            log.info("%s: re-used %s", architecture, path.name)
+            return net.to(images.device)
+    log.info("%s: training %d steps", architecture, steps)
+    checkpoint = path.with_suffix(".checkpoint")
+    generator = torch.Generator(images.device).manual_seed(seed)
+    net = train(net, images, physics, **settings, generator=generator, checkpoint=checkpoint, progress=progress)
+    save_weights(net, path)
+    checkpoint.unlink(missing_ok=True)
+    return net
