@@ -1,0 +1,103 @@
+"""The command line: `lemmse book`, `lemmse run`, `lemmse data`.
+
+Bad input ends with one line and exit code 2, a notebook or book that fails with 1, Ctrl-C with 130.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+PRESETS = ("quick", "paper", "smoke")
+
+
+@click.group()
+@click.version_option(package_name="lemmse")
+def cli() -> None:
+    """Analyses of why CNNs solve imaging inverse problems the way they do, as notebooks and as a book."""
+
+
+@cli.command()
+@click.option("--preset", type=click.Choice(PRESETS), default="quick", show_default=True, help="Sizes to run at.")
+def book(preset: str) -> None:
+    """Run every notebook that has changed, and build the book."""
+    from .book import make_book
+    from .pipeline import Project
+
+    make_book(Project.find(), preset, lambda line: click.echo(line, err=True))
+
+
+@cli.command()
+@click.argument("notebook")
+@click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
+@click.option("--preset", type=click.Choice(PRESETS), default="quick", show_default=True, help="Sizes to start from.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Executed notebook to write.")
+def run(notebook: str, given: tuple[tuple[str, str], ...], preset: str, output: Path | None) -> None:
+    """Run one NOTEBOOK (a path, a name, or its number) with parameters of your own."""
+    import yaml
+
+    from .pipeline import Project, execute
+
+    project = Project.find()
+    source = project.source(notebook)
+    try:
+        values = {name: yaml.safe_load(value) for name, value in given}
+    except yaml.YAMLError as error:
+        raise ValueError(f"cannot read a parameter: {error}") from None
+    parameters = {**project.preset(preset, source), **values}
+    output = output or project.root / "build" / "runs" / f"{source.stem}.ipynb"
+    reused = execute(project, source, parameters, output)
+    click.echo(f"{'re-used' if reused else 'wrote'} {output}", err=True)
+
+
+@cli.group()
+def data() -> None:
+    """The image data sets."""
+
+
+@data.command("list")
+def list_data() -> None:
+    """Print the names that load_images knows."""
+    from .datasets import DATASETS
+
+    for name, dataset in DATASETS.items():
+        click.echo(f"{name:15} {dataset.description}")
+
+
+@data.command("fetch")
+@click.argument("name")
+def fetch_data(name: str) -> None:
+    """Download the data set NAME, if it is not here, and print where it is."""
+    from .datasets import fetch
+
+    click.echo(fetch(name))
+
+
+def main() -> None:
+    """Run the command line, every expected error as one line."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("papermill").setLevel(logging.WARNING)
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        click.echo("interrupted: what was complete is kept", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        click.echo(f"lemmse: {error.format_message()}", err=True)
+        sys.exit(2)
+    except ValueError as error:
+        click.echo(f"lemmse: {error}", err=True)
+        sys.exit(2)
+    except Exception as error:
+        from .book import BuildFailed
+        from .pipeline import NotebookFailed
+
+        if not isinstance(error, (BuildFailed, NotebookFailed)):
+            raise
+        click.echo(f"lemmse: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,150 @@
+"""The visual language of the book: one colour, marker and line for each thing that is drawn, and the figures
+themselves.
+
+Colours are of the Okabe-Ito palette, told apart by the colour-blind; markers and dashes tell them apart in grey print.
+Figures have a white ground of their own, so that they read in dark mode too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .metrics import psnr
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLES: dict[str, dict[str, str]] = {
+    "truth": {"color": "#000000", "marker": "*", "linestyle": "-"},
+    "measurement": {"color": "#777777", "marker": "x", "linestyle": ":"},
+    "MMSE": {"color": "#E69F00", "marker": "v", "linestyle": "--"},
+    "E-MMSE": {"color": "#56B4E9", "marker": "^", "linestyle": "-."},
+    "LE-MMSE": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "formula": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "UNet": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
+    "ResNet": {"color": "#009E73", "marker": "D", "linestyle": "--"},
+    "PatchMLP": {"color": "#CC79A7", "marker": "P", "linestyle": "-."},
+}
+OTHERS = [
+    {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    {"color": "#009E73", "marker": "D", "linestyle": "-."},
+    {"color": "#CC79A7", "marker": "P", "linestyle": ":"},
+    {"color": "#E69F00", "marker": "v", "linestyle": "-"},
+]
+
+
+def style(name: str, turn: int = 0) -> dict[str, str]:
+    """How a thing is drawn, by its name; a thing without a name of its own takes its turn."""
+    return STYLES.get(name, OTHERS[turn % len(OTHERS)])
+
+
+def new_figure(rows: int, cols: int, width: float, height: float, **options: object) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of the book, size in inches, with a grid of axes."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(rows, cols, figsize=(width, height), squeeze=False, layout="constrained", **options)
+    figure.set_facecolor("white")
+    figure.set_dpi(150)
+    plt.close(figure)  # it is shown where it is glued, once
+    return figure, axes.tolist()
+
+
+def draw_image(axes: Axes, image: Tensor, title: str = "", note: str = "") -> None:
+    """An image (C, H, W) clipped to [0, 1], without ticks, with a title above and a note below."""
+    pixels = image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0).squeeze(-1)
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.set_xlabel(note, fontsize=9)
+
+
+def gallery(
+    rows: dict[str, dict[str, Tensor]], note: Callable[[dict[str, Tensor], str], str] | None = None, cell: float = 1.25
+) -> Figure:
+    """A table of images: a labelled row for each entry, with a column for each name in it, (C, H, W) each.
+
+    note: the line under an image, from the row and the column's name.
+    """
+    columns = list(next(iter(rows.values())))
+    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, (cell + 0.25) * len(rows) + 0.2)
+    for r, (label, row) in enumerate(rows.items()):
+        for c, name in enumerate(columns):
+            draw_image(axes[r][c], row[name], name if r == 0 else "", note(row, name) if note else "")
+        axes[r][0].set_ylabel(label, fontsize=9)
+    return figure
+
+
+def psnr_lines(
+    frame: pd.DataFrame,
+    value: str,
+    by: str,
+    panels: str,
+    *,
+    label: str,
+    bar: Iterable[tuple[float, float]] = (),
+) -> Figure:
+    """`value` in dB against sigma: a panel for each of `panels`, a line for each of `by`, mean and spread over images.
+
+    bar: points (sigma, dB) of a threshold that is drawn as a step.
+    """
+    names = list(dict.fromkeys(frame[panels]))
+    figure, axes = new_figure(1, len(names), 3.6 * len(names), 3.2, sharey=True)
+    for axis, name in zip(axes[0], names, strict=True):
+        part = frame[frame[panels] == name]
+        for turn, line in enumerate(dict.fromkeys(part[by])):
+            stats = part[part[by] == line].groupby("sigma")[value].agg(["mean", "std"])
+            look = style(line, turn)
+            axis.plot(stats.index, stats["mean"], label=line, markersize=5, **look)
+            low, high = stats["mean"] - stats["std"].fillna(0), stats["mean"] + stats["std"].fillna(0)
+            axis.fill_between(stats.index, low, high, color=look["color"], alpha=0.15, linewidth=0)
+        bar_points = list(bar)
+        if bar_points:
+            axis.step(*zip(*bar_points, strict=True), where="post", color="#444444", linewidth=1, label="claimed")
+        ticks = sorted(set(part["sigma"]))
+        axis.set(xscale="log", xticks=ticks, xlabel="noise level sigma (image range 0 to 1)", title=name)
+        axis.set_xticklabels([f"{s:g}" for s in ticks])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel(label)
+    axes[0][-1].legend(fontsize=8)
+    return figure
+
+
+def patch_lottery(
+    noisy: Tensor, sources: Tensor, weights: Tensor, values: Tensor, estimate: float, truth: float
+) -> Figure:
+    """One noisy patch (C, P, P), the training patches (k, C, P, P) that carry most weight, and the pixel they vote for.
+
+    weights: (k,). values: (k,), the clean centre pixels. estimate, truth: grey values.
+    """
+    count = len(sources)
+    figure, axes = new_figure(1, count + 2, 1.15 * (count + 2), 1.75)
+    draw_image(axes[0][0], noisy, "noisy patch", "")
+    for i in range(count):
+        draw_image(axes[0][i + 1], sources[i], f"{100 * float(weights[i]):.0f} %", f"centre {float(values[i]):.2f}")
+    centre = torch.full_like(noisy, estimate)
+    draw_image(axes[0][-1], centre, "output pixel", f"{estimate:.2f}, true {truth:.2f}")
+    for axis in axes[0][:-1]:
+        middle = noisy.shape[-1] // 2 - 0.5
+        axis.add_patch(_frame(middle))
+    return figure
+
+
+def _frame(corner: float) -> object:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((corner, corner), 1, 1, fill=False, edgecolor=STYLES["UNet"]["color"], linewidth=1.5)
+
+
+def note_distance(row: dict[str, Tensor], name: str) -> str:
+    """Under a network: its PSNR to the formula; under the formula: its PSNR to the truth."""
+    if name in ("measurement", "truth"):
+        return ""
+    other = "truth" if name == "formula" else "formula"
+    return f"{float(psnr(row[name][None], row[other][None])):.1f} dB"

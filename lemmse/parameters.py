@@ -1,0 +1,70 @@
+"""The parameters cell of a notebook: names, types and defaults, and the check of given values against them.
+
+The cell tagged `parameters` holds typed assignments of literals, one a line: `sigma: float = 0.1  # noise level`. A
+float takes an int; nothing else is converted, because papermill would pass on a mistyped value without a word.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SCALARS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A line of the parameters cell: its annotation ("int", "list[float]", ...) and its default."""
+
+    annotation: str
+    default: Any
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value is of this type."""
+        if self.annotation.startswith("list["):
+            item = Parameter(self.annotation[5:-1], None)
+            return isinstance(value, list) and bool(value) and all(item.accepts(v) for v in value)
+        allowed = SCALARS[self.annotation]
+        return isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+
+
+def read_notebook(path: Path) -> Any:
+    """The notebook node of a jupytext .py or an .ipynb. Raises ValueError if it can't be read."""
+    import jupytext
+
+    try:
+        return jupytext.read(path)
+    except Exception as error:  # jupytext raises what its formats raise
+        raise ValueError(f"cannot read the notebook {str(path)!r}: {error}") from None
+
+
+def read_parameters(path: Path) -> dict[str, Parameter]:
+    """The parameters of a notebook. Raises ValueError if the cell is missing or a line is no typed literal."""
+    cells = [c for c in read_notebook(path).cells if "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{path.name} has {len(cells)} cells tagged 'parameters', it must have one")
+    found = {}
+    for node in ast.parse(cells[0].source).body:
+        try:
+            annotation = ast.unparse(node.annotation)
+            parameter = Parameter(annotation, ast.literal_eval(node.value))
+            typed = parameter.accepts(parameter.default)
+        except (AttributeError, ValueError, KeyError):
+            typed = False
+        if not typed:
+            raise ValueError(f"{path.name}: parameters must read 'name: type = literal', got {ast.unparse(node)!r}")
+        found[node.target.id] = parameter
+    return found
+
+
+def check_parameters(path: Path, values: dict[str, Any]) -> None:
+    """Raise ValueError if a value has a name that the notebook does not know, or another type."""
+    known = read_parameters(path)
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"{path.name} has no parameter {name!r}: it has {', '.join(known)}")
+        if not known[name].accepts(value):
+            hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) else ""
+            raise ValueError(f"{path.name}: {name} must be {known[name].annotation}, got {value!r}{hint}")

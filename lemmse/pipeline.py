@@ -1,0 +1,164 @@
+"""From a notebook source to an executed notebook: presets, keys, papermill, and what to keep when a cell fails.
+
+A notebook is executed again only if its key changes: a hash of its source, its parameters, the library code, and the
+committed results. An executed notebook is complete or absent: it is written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .cache import writable_folder, write_atomically
+from .checks import check_choice
+from .parameters import check_parameters, read_notebook, read_parameters
+
+PRESETS = ("smoke", "quick", "paper")
+
+
+class NotebookFailed(Exception):
+    """A cell raised: the message names notebook, cell and error, and where the partial notebook is."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout: the folders that the pipeline reads and writes, under one root."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The project that holds the folder `start` (default: the current one). Raises ValueError if there is none."""
+        start = (start or Path.cwd()).resolve()
+        for folder in (start, *start.parents):
+            if (folder / "_config.yml").exists() and (folder / "notebooks").is_dir():
+                return cls(folder)
+        raise ValueError(f"{str(start)!r} is in no checkout of lemmse (no folder above has _config.yml and notebooks/)")
+
+    @property
+    def sources(self) -> list[Path]:
+        """The notebook sources, in reading order."""
+        return sorted((self.root / "notebooks").glob("[0-9]*.py"))
+
+    def source(self, name: str) -> Path:
+        """A notebook by path, stem, or the beginning of its stem. Raises ValueError, listing the known ones."""
+        if name.endswith((".py", ".ipynb")) and Path(name).is_file():
+            return Path(name).resolve()
+        found = [p for p in self.sources if p.stem == name] or [p for p in self.sources if p.stem.startswith(name)]
+        if len(found) != 1:
+            known = ", ".join(p.stem for p in self.sources)
+            raise ValueError(
+                f"{'ambiguous' if found else 'unknown'} notebook {name!r}: choose one of {known}, or a path"
+            )
+        return found[0]
+
+    def preset(self, preset: str, source: Path) -> dict[str, Any]:
+        """The parameters of a notebook at a preset, the preset's own name among them if the notebook asks for it."""
+        import yaml
+
+        check_choice(preset, PRESETS, "preset")
+        path = self.root / "notebooks" / "presets" / f"{preset}.yaml"
+        try:
+            values = (yaml.safe_load(path.read_text()) or {}).get(source.stem) or {}
+        except (OSError, yaml.YAMLError, AttributeError) as error:
+            raise ValueError(f"cannot read the preset {str(path)!r}: {error}") from None
+        return {"preset": preset, **values} if "preset" in read_parameters(source) else values
+
+    def executed(self, preset: str, source: Path) -> Path:
+        """Where the executed notebook of a preset is kept."""
+        return self.root / "build" / "executed" / preset / f"{source.stem}.ipynb"
+
+    def key(self, source: Path, parameters: dict[str, Any]) -> str:
+        """The hash that an executed notebook is re-used by."""
+        digest = hashlib.sha256(source.read_bytes() + json.dumps(parameters, sort_keys=True).encode())
+        package = Path(__file__).parent
+        for path in [*sorted(package.rglob("*.py")), *sorted((self.root / "results").glob("*"))]:
+            digest.update(path.name.encode() + path.read_bytes())
+        return digest.hexdigest()
+
+
+def execute(project: Project, source: Path, parameters: dict[str, Any], output: Path, *, progress: bool = True) -> bool:
+    """Execute a notebook into `output`, unless it is there with the same key; returns whether it was re-used.
+
+    Raises ValueError for parameters that the notebook does not take, and `NotebookFailed` if a cell raises; `output` is
+    then what it was, and the partial notebook lies in build/failed/.
+    """
+    check_parameters(source, parameters)
+    key = project.key(source, parameters)
+    if executed_key(output) == key:
+        return True
+    writable_folder(output.parent, "folder of executed notebooks")
+    started = time.monotonic()
+    notebook = _run(project, source, parameters, progress)
+    notebook.metadata.pop("papermill", None)  # paths and times, noise in a diff
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+    notebook.metadata["lemmse"] = {
+        "key": key,
+        "parameters": parameters,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    _write(notebook, output)
+    return False
+
+
+def executed_key(path: Path) -> str | None:
+    """The key of an executed notebook, None if there is none or it can't be read."""
+    try:
+        return json.loads(path.read_text())["metadata"]["lemmse"]["key"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _run(project: Project, source: Path, parameters: dict[str, Any], progress: bool) -> Any:
+    """Execute by papermill in this interpreter's environment, in the folder of the notebooks."""
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not the user's
+    failed = project.root / "build" / "failed" / f"{source.stem}.ipynb"
+    aside = project.root / "build" / "running" / f"{source.stem}.{os.getpid()}.ipynb"
+    writable_folder(aside.parent, "folder of running notebooks")
+    _write(read_notebook(source), aside)
+    try:
+        papermill.execute_notebook(
+            aside,
+            aside,
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=project.root,
+            config=_local_transport(),
+            progress_bar={"desc": source.stem} if progress else False,
+            stderr_file=sys.stderr if progress else None,
+        )
+        return nbformat.read(aside, as_version=4)
+    except PapermillExecutionError as error:
+        failed.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(aside, failed)
+        line = (error.source.strip().splitlines() or [""])[0]
+        raise NotebookFailed(
+            f"{source.stem}: cell {error.cell_index} ({line!r}) raised {error.ename}: {error.evalue.strip()} "
+            f"[the partial notebook is {failed}]"
+        ) from None
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _local_transport() -> Any:
+    """Kernels over Unix sockets where there are any: TCP ports are raced for, and open to other users."""
+    from traitlets.config import Config
+
+    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+
+
+def _write(notebook: Any, path: Path) -> None:
+    import nbformat
+
+    write_atomically(path, lambda temporary: nbformat.write(notebook, temporary))

@@ -1,0 +1,36 @@
+"""The committed tables of runs that a laptop cannot repeat, with their provenance; never mixed with live ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def committed_table(name: str, root: Path | None = None) -> Any:
+    """`results/NAME.csv` as a styled table whose caption is its provenance (`NAME.json`), or a sentence that there is
+    none.
+
+    root: the checkout, default the current folder. Raises ValueError if the table lies there without its provenance.
+    """
+    from IPython.display import Markdown
+
+    folder = (root or Path.cwd()) / "results"
+    if not (folder / f"{name}.csv").exists():
+        return Markdown(
+            "No run at the paper's scale is committed yet, so this chapter rests on the live results above. "
+            "`python benchmarks/paper_table.py` makes that table on a GPU."
+        )
+    import pandas as pd
+
+    try:
+        about = json.loads((folder / f"{name}.json").read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"results/{name}.csv has no readable provenance {name}.json: {error}") from None
+    said = ", ".join(f"{key}: {value}" for key, value in about.items())
+    return (
+        pd.read_csv(folder / f"{name}.csv")
+        .style.hide(axis="index")
+        .format(precision=1)
+        .set_caption(f"Committed: {said}")
+    )
