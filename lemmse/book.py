@@ -19,6 +19,7 @@ from pathlib import Path
 from .cache import write_atomically
 from .pipeline import Project, execute
 
+_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 _RECORD = "application/papermill.record/"
 
 
@@ -38,6 +39,7 @@ def make_book(project: Project, preset: str, say: Callable[[str], None]) -> Path
         spent = json.loads(project.executed(preset, source).read_text())["metadata"]["lemmse"]["seconds"]
         say(f"{source.stem}: " + ("re-used, nothing that it depends on has changed" if reused else f"{spent:.0f} s"))
     publish(project, preset, project.root / "book")
+    say("building the pages")
     html = build_html(project.root / "book", project.root / "book" / "_build" / "html")
     say(f"the book took {time.monotonic() - started:.0f} s; open {html / 'index.html'}")
     return html / "index.html"
@@ -61,12 +63,15 @@ def build_html(book: Path, html: Path) -> Path:
     """Compile `book` with warnings as errors and swap the result in as `html`; raises `BuildFailed`."""
     html.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=html.parent, prefix=".next.") as aside:
-        command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(book), "-n", "-W", "--keep-going"]
-        done = subprocess.run([*command, "--path-output", aside], check=False)
+        command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(book), "-n", "-W", "--keep-going"]
+        done = subprocess.run(
+            [*command, "--path-output", aside], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
         new = Path(aside, "_build", "html")
         if done.returncode or not (new / "index.html").exists():
+            print(done.stdout, file=sys.stderr)
             raise BuildFailed(
-                f"jupyter-book failed on {book} (exit code {done.returncode}); the last book stays in place"
+                f"jupyter-book found errors or warnings in {book}, see above; the last book stays in place"
             )
         old = Path(aside, "old")
         if html.exists():

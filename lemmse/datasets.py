@@ -201,7 +201,7 @@ def _download(base: str, file: str, checksum: str, name: str) -> Path:
         return Path(pooch.retrieve(base + file, checksum, fname=file, path=folder, progressbar=True))
     except Exception as error:  # network, checksum, proxy, TLS
         raise ValueError(
-            f"cannot download {file} of {name!r} ({type(error).__name__}). Offline, set LEMMSE_DATA to a folder with it, or "
+            f"cannot download {file} of {name!r} ({type(error).__name__}). Offline, set LEMMSE_DATA to its folder, or "
             "use 'photos', or the path of a folder of images"
         ) from None
 

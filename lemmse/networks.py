@@ -60,6 +60,7 @@ class Layer(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, kernel_size: int) -> None:
         super().__init__()
         self.conv = CircularConv(channels_in, channels_out, kernel_size)
+        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")  # PyTorch's default fades in deep, narrow nets
         self.noise = nn.Linear(_EMBEDDING, channels_out)
         self.act = nn.SiLU()
 
@@ -107,6 +108,11 @@ class Solver(nn.Module):
     def forward(self, z: Tensor, sigma: float | Tensor) -> Tensor:
         """The estimate of x from z = B y: (Q, C, H, W), sigma a number, 0-d or (Q,) -> (Q, C, H, W)."""
         check_batch(z, "z")
+        if (z.dtype, z.device) != (self.input_mean.dtype, self.input_mean.device):
+            raise ValueError(
+                f"z must be {self.input_mean.dtype} on {self.input_mean.device}, as the network is, "
+                f"got {z.dtype} on {z.device}"
+            )
         if z.shape[1] != self.channels:
             raise ValueError(f"z must have {self.channels} channels, as the network was built for, got {z.shape[1]}")
         sigma = check_sigma(sigma, len(z), z)
@@ -209,11 +215,11 @@ def _kernel_sizes(patch_size: int, least: int) -> list[int]:
 
 
 def _width_for(make: Callable[[int], nn.Module], parameters: int) -> nn.Module:
-    """The widest module, in multiples of 8, of at most so many parameters."""
+    """The widest module, in multiples of 4, of at most so many parameters."""
 
     def count(width: int) -> int:
         with torch.device("meta"):
             return sum(p.numel() for p in make(width).parameters())
 
-    widths = range(8, 4096, 8)
+    widths = range(4, 4096, 4)
     return make(widths[max(0, bisect(widths, parameters, key=count) - 1)])

@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .pipeline import Project
+
 
 def committed_table(name: str, root: Path | None = None) -> Any:
     """`results/NAME.csv` as a styled table whose caption is its provenance (`NAME.json`), or a sentence that there is
     none.
 
-    root: the checkout, default the current folder. Raises ValueError if the table lies there without its provenance.
+    root: the checkout, default the one around the current folder. Raises ValueError if the table lies there without its
+    provenance.
     """
     from IPython.display import Markdown
 
-    folder = (root or Path.cwd()) / "results"
+    folder = (root or Project.find().root) / "results"
     if not (folder / f"{name}.csv").exists():
         return Markdown(
             "No run at the paper's scale is committed yet, so this chapter rests on the live results above. "

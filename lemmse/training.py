@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import inspect
 import math
 import time
 from collections.abc import Iterator
@@ -20,12 +19,12 @@ from torch import Tensor, nn
 from .cache import writable_folder, write_atomically
 from .checks import check_count, check_images, check_positive
 from .networks import Solver
-from .physics import Nonlinear, Physics
+from .physics import Physics
 from .preinverse import pre_inverse as build_pre_inverse
 
 WARM_UP = 0.02  # of the steps
 EMA_DECAY = 0.999  # in the long run; shorter at the start, so that the first weights are forgotten
-SAVE_SECONDS = 30.0
+SAVE_SECONDS = 10.0
 
 
 def train(
@@ -45,8 +44,8 @@ def train(
     """A trained copy of `net`, in eval mode, with the averaged weights; `net` itself is not changed.
 
     images: (N, C, H, W) in [0, 1], whose device is used. pre_inverse: B, as for the estimators. generator: source of
-    all randomness; on the CPU the same seed gives the same bits. checkpoint: a file that is written every half minute
-    and on Ctrl-C, and resumed from if it holds the same run, with the same result as without the interruption. Raises
+    all randomness; on the CPU the same seed gives the same bits. checkpoint: a file that is written every ten seconds
+    and at the end, and resumed from if it holds the same run, with the same result as without the interruption. Raises
     ValueError for bad input, a checkpoint of another run, or a loss that is not finite.
     """
     if not isinstance(net, Solver):
@@ -63,29 +62,35 @@ def train(
     if images.shape[1] != net.channels:
         raise ValueError(f"images have {images.shape[1]} channels, but the network was built for {net.channels}")
 
+    signal = torch.cat([B.signal(part) for part in images.split(1000)])
+    if signal.shape != images.shape:
+        raise ValueError(f"B A x must have the {net.channels} channels of the images, got {signal.shape[1]}")
     run = _Run(net, images, steps, lr)
-    run.net.set_scale(images, torch.cat([B.signal(part) for part in images.split(1000)]), B.noise_variance)
+    run.net.set_scale(images, signal, B.noise_variance)
     run.average.load_state_dict(run.net.state_dict())
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
         writable_folder(checkpoint.parent, "folder of the checkpoint")
-        settings = (pre_inverse, steps, batch_size, lr, sigma_min, generator.initial_seed())
-        run.resume(checkpoint, fingerprint(net, images, physics, *settings), generator)
+        settings = (
+            pre_inverse,
+            steps,
+            batch_size,
+            lr,
+            sigma_min,
+            generator.device.type,
+            generator.get_state().tolist(),
+        )
+        run.resume(checkpoint, fingerprint(net, images, physics, pre_inverse, *settings), generator)
     saved = time.monotonic()
-    try:
-        for _ in _progress(run, steps, progress):
-            index = torch.randint(len(images), (batch_size,), generator=generator, device=generator.device)
-            u = torch.rand(batch_size, generator=generator, device=generator.device)
-            sigma = (1 - (1 - sigma_min) * u).to(images.device, images.dtype)
-            x = images[index.to(images.device)]
-            run.step(B(physics.measure(x, sigma, generator=generator)), sigma, x)
-            if checkpoint is not None and time.monotonic() - saved > SAVE_SECONDS:
-                run.save(checkpoint, generator)
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        if checkpoint is not None:
+    for _ in _progress(run, steps, progress):
+        index = torch.randint(len(images), (batch_size,), generator=generator, device=generator.device)
+        u = torch.rand(batch_size, generator=generator, device=generator.device)
+        sigma = (1 - (1 - sigma_min) * u).to(images.device, images.dtype)
+        x = images[index.to(images.device)]
+        run.step(B(physics.measure(x, sigma, generator=generator)), sigma, x)
+        if checkpoint is not None and (time.monotonic() - saved > SAVE_SECONDS or run.done == steps):
             run.save(checkpoint, generator)
-        raise
+            saved = time.monotonic()
     return run.average.eval()
 
 
@@ -107,11 +112,8 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * rate
         with torch.autocast("cuda", torch.bfloat16, enabled=self.mixed):
-            loss = (
-                (self.net(z, sigma).float() - x).square().mean()
-                if self.mixed
-                else (self.net(z, sigma) - x).square().mean()
-            )
+            estimate = self.net(z, sigma)
+        loss = (estimate.to(x.dtype) - x).square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
@@ -143,15 +145,17 @@ class _Run:
     def resume(self, path: Path, fingerprint: str, generator: torch.Generator) -> None:
         """Continue from the file, if there is one; raises ValueError if it is broken or of another run."""
         self.fingerprint = fingerprint
-        if not path.exists():
-            return
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             same = state["fingerprint"] == fingerprint
-        except Exception as error:
-            raise ValueError(f"checkpoint {str(path)!r} cannot be read ({type(error).__name__}): delete it") from None
+        except FileNotFoundError:
+            return
+        except Exception as error:  # torch.load raises what it likes
+            raise ValueError(
+                f"{str(path)!r} is no checkpoint of lemmse ({type(error).__name__}): name another"
+            ) from None
         if not same:
-            raise ValueError(f"checkpoint {str(path)!r} is of another run: delete it, or name another file")
+            raise ValueError(f"checkpoint {str(path)!r} is of another run: name another, or delete it")
         self.done, self.loss = state["done"], state["loss"]
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
@@ -173,21 +177,13 @@ def _progress(run: _Run, steps: int, progress: bool) -> Iterator[int]:
                 bar.set_postfix(loss=f"{run.loss:.5f}", refresh=False)
 
 
-def fingerprint(net: Solver, images: Tensor, physics: Physics, *settings: object) -> str:
-    """A hash of all that determines a training run: architecture and weights, images, physics and settings."""
-    digest = hashlib.sha256(repr((type(net).__name__, net.size, net.patch_size, settings)).encode())
-    for name, value in [*net.state_dict().items(), ("images", images), *physics.state_dict().items()]:
+def fingerprint(net: Solver, images: Tensor, physics: Physics, pre_inverse: str, *settings: object) -> str:
+    """A hash of all that determines a training run: network, images, settings, and what A and B do to the images."""
+    B = build_pre_inverse(physics, pre_inverse, tuple(images.shape[2:]))
+    noise = torch.Generator(images.device).manual_seed(0)
+    behaviour = {"signal": B.signal(images), "noisy": B(physics.measure(images[:2], 0.5, generator=noise))}
+    digest = hashlib.sha256(repr((type(net).__name__, net.size, net.patch_size, pre_inverse, settings)).encode())
+    for name, value in {**net.state_dict(), "images": images, **behaviour}.items():
         digest.update(repr((name, tuple(value.shape), str(value.dtype))).encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    digest.update(type(physics).__name__.encode())
-    if isinstance(physics, Nonlinear):
-        digest.update(_source_of(physics.fn).encode())
     return digest.hexdigest()
-
-
-def _source_of(fn: object) -> str:
-    """What tells one function of the user from another: its source, else its name; not the values it closes over."""
-    try:
-        return inspect.getsource(fn)
-    except (OSError, TypeError):
-        return repr(getattr(fn, "__qualname__", type(fn)))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .cache import cache_folder, write_atomically
-from .checks import check_choice
+from .checks import check_choice, check_count, check_images
 from .networks import ARCHITECTURES, Solver
 from .physics import Physics
 from .training import fingerprint, train
@@ -41,10 +41,10 @@ def load_weights(path: str | Path) -> Solver:
             config = json.loads(file.metadata()["lemmse"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         net = ARCHITECTURES[config.pop("architecture")](**config)
-        net.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        net.to(state["input_mean"].dtype).load_state_dict(state)
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{str(path)!r} holds no weights of lemmse: {type(error).__name__}") from None
-    return net.to(next(iter(state.values())).dtype).eval()
+    return net.requires_grad_(False).eval()
 
 
 def trained(
@@ -69,12 +69,20 @@ def trained(
     on where it was. Several processes may ask for one network: each file is complete at any time. Raises ValueError.
     """
     check_choice(architecture, ARCHITECTURES, "architecture")
+    check_images(images)
+    check_count(seed, "seed", minimum=0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = ARCHITECTURES[architecture](images.shape[1], patch_size, size)
     settings = {"pre_inverse": pre_inverse, "steps": steps, "batch_size": batch_size, "lr": lr, "sigma_min": sigma_min}
     code = "".join(Path(__file__).with_name(f"{name}.py").read_text() for name in _SOURCES)
-    parts = (fingerprint(net, images, physics, settings), seed, images.device.type, torch.__version__, code)
+    parts = (
+        fingerprint(net, images, physics, pre_inverse, settings),
+        seed,
+        images.device.type,
+        torch.__version__,
+        code,
+    )
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     path = cache_folder("weights") / f"{architecture}-{key}.safetensors"
     if path.exists():

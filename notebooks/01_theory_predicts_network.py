@@ -115,8 +115,7 @@ results = pd.concat(frames, ignore_index=True)
 #
 # ```{glue:figure} predictions
 # :name: fig-predictions
-# :alt: A table of images. Each row is an operator; its columns are the measurement, the networks, the formula and the
-# truth.
+# :alt: Rows are operators; columns are the measurement, the networks, the formula and the truth.
 #
 # Test images through each operator at the noise level named in the row. Under each restoration: PSNR to the formula in
 # dB
@@ -137,8 +136,7 @@ glue("predictions", figures.gallery(rows, figures.note_distance), display=False)
 #
 # ```{glue:figure} closeness
 # :name: fig-closeness
-# :alt: Two panels of lines, PSNR between network and formula against sigma, for training and for test images. All rise
-# with sigma.
+# :alt: PSNR between network and formula against sigma, on training and on test images; all lines rise.
 #
 # Denoising: PSNR between network and formula, mean over images with one standard deviation. The step is what the claim
 # at the
@@ -147,7 +145,7 @@ glue("predictions", figures.gallery(rows, figures.note_distance), display=False)
 #
 # ```{glue:figure} operators
 # :name: fig-operators
-# :alt: Two panels of lines, PSNR between network and formula against sigma, one line for each of the four operators.
+# :alt: PSNR between network and formula against sigma, one line for each of the four operators.
 #
 # The same for {glue:text}`everywhere` on each operator. The formula only needs $A x_i$: it is as good for a hole or a
 # blur
@@ -170,9 +168,8 @@ glue(
 )
 
 # %% [markdown]
-# The table holds all three distances. *Network to formula* is far above *network to truth*: what the network gets
-# wrong, the
-# formula gets wrong in the same way. *Network to truth* and *formula to truth* agree to within their spread.
+# The table holds all three distances. *Network to formula* is far above *network to truth*: what the network gets wrong,
+# the formula gets wrong in the same way. *Network to truth* and *formula to truth* agree to within their spread.
 #
 # ```{glue:figure} distances
 # :name: tab-distances
@@ -181,9 +178,9 @@ glue(
 # ```
 
 # %% tags=["hide-input"]
-table = summarise(results, ["operator", "network", "sigma", "split"]).unstack("split")
-table.columns = [f"{distance.replace('_', ' to ')}, {split}" for distance, split in table.columns]
-glue("distances", table.style.format_index(precision=2), display=False)
+table = summarise(results, ["operator", "network", "sigma", "split"]).unstack("split").swaplevel(axis=1)
+table.columns = table.columns.set_levels([d.replace("_", " to ") for d in table.columns.levels[1]], level=1)
+glue("distances", table.sort_index(axis=1, ascending=False).style.format_index(precision=2), display=False)
 glue("gpu_table", committed_table("network_vs_formula"), display=False)
 
 # %% [markdown]
