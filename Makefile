@@ -27,8 +27,9 @@ clean: ## remove the built book and the executed notebooks, not the trained weig
 	rm -rf build book/_build book/notebooks book/_generated
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c "$(SUPPORTED)" 2>/dev/null || \
+	@"$(PYTHON)" -c "$(SUPPORTED)" 2>/dev/null || \
 		{ echo "lemmse needs Python 3.11, 3.12 or 3.13, and found none: install one, or name it, as in make PYTHON=/path/to/python $(MAKECMDGOALS)" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): this takes a few minutes"
+	"$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[book,test]'
 	touch $@

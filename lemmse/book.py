@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .cache import write_atomically
+from .cache import writable_folder, write_atomically
 from .pipeline import Project, execute
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -61,20 +61,26 @@ def publish(project: Project, preset: str, book: Path) -> None:
 
 def build_html(book: Path, html: Path) -> Path:
     """Compile `book` with warnings as errors and swap the result in as `html`; raises `BuildFailed`."""
-    html.parent.mkdir(parents=True, exist_ok=True)
+    writable_folder(html.parent, "folder of the book")
     with tempfile.TemporaryDirectory(dir=html.parent, prefix=".next.") as aside:
         command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(book), "-n", "-W", "--keep-going"]
         done = subprocess.run(
             [*command, "--path-output", aside], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        new = Path(aside, "_build", "html")
+        new, old = Path(aside, "_build", "html"), html.with_name(".previous")
         if done.returncode or not (new / "index.html").exists():
             print(done.stdout, file=sys.stderr)
             raise BuildFailed(
                 f"jupyter-book found errors or warnings in {book}, see above; the last book stays in place"
             )
-        old = Path(aside, "old")
-        if html.exists():
-            os.replace(html, old)
-        os.replace(new, html)
+        shutil.rmtree(old, ignore_errors=True)
+        try:
+            if html.exists():
+                os.replace(html, old)
+            os.replace(new, html)
+        except BaseException:
+            if old.exists() and not html.exists():
+                os.replace(old, html)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     return html

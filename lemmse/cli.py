@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-PRESETS = ("quick", "paper", "smoke")
+from .parameters import PRESETS, read_parameters
 
 
 @click.group()
@@ -36,21 +36,26 @@ def book(preset: str) -> None:
 @click.option("--preset", type=click.Choice(PRESETS), default="quick", show_default=True, help="Sizes to start from.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Executed notebook to write.")
 def run(notebook: str, given: tuple[tuple[str, str], ...], preset: str, output: Path | None) -> None:
-    """Run one NOTEBOOK (a path, a name, or its number) with parameters of your own."""
-    import yaml
-
+    """Run one NOTEBOOK (a path, a name, or its number) with parameters of your own; paths are of the current folder."""
     from .pipeline import Project, execute
 
     project = Project.find()
     source = project.source(notebook)
-    try:
-        values = {name: yaml.safe_load(value) for name, value in given}
-    except yaml.YAMLError as error:
-        raise ValueError(f"cannot read a parameter: {error}") from None
+    known = read_parameters(source)
+    values = {name: known[name].parse(value) if name in known else value for name, value in given}
+    values = {
+        name: str(Path(v).resolve()) if _is_path(v) else v for name, v in values.items()
+    }  # the kernel runs elsewhere
     parameters = {**project.preset(preset, source), **values}
     output = output or project.root / "build" / "runs" / f"{source.stem}.ipynb"
     reused = execute(project, source, parameters, output)
     click.echo(f"{'re-used' if reused else 'wrote'} {output}", err=True)
+
+
+def _is_path(value: object) -> bool:
+    from .datasets import DATASETS
+
+    return isinstance(value, str) and value not in DATASETS and Path(value).exists()
 
 
 @cli.group()
@@ -82,22 +87,25 @@ def main() -> None:
     logging.getLogger("papermill").setLevel(logging.WARNING)
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
-        click.echo("interrupted: what was complete is kept", err=True)
-        sys.exit(130)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _end("interrupted: what was complete is kept", 130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help())
     except click.ClickException as error:
-        click.echo(f"lemmse: {error.format_message()}", err=True)
-        sys.exit(2)
+        _end(error.format_message(), 2)
     except ValueError as error:
-        click.echo(f"lemmse: {error}", err=True)
-        sys.exit(2)
+        _end(error, 2)
+    except OSError as error:
+        _end(error, 1)
     except Exception as error:
         from .book import BuildFailed
         from .pipeline import NotebookFailed
 
         if not isinstance(error, (BuildFailed, NotebookFailed)):
             raise
-        click.echo(f"lemmse: {error}", err=True)
-        sys.exit(1)
+        _end(error, 1)
+
+
+def _end(message: object, code: int) -> None:
+    click.echo(f"lemmse: {' '.join(str(message).split())}", err=True)
+    sys.exit(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,11 +14,29 @@ from .metrics import psnr
 from .networks import Solver
 from .patches import extract_patches
 from .physics import Physics
+from .weights import trained
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DISTANCES = ("network_formula", "network_truth", "formula_truth")
+EQUAL = 100.0  # dB, about the rounding of float32: what averages take for an infinite PSNR
+
+
+def experiment(
+    images: Tensor, physics: Physics, architectures: Iterable[str], *, patch_size: int, seed: int, **training: Any
+) -> tuple[LocalEquivariantMMSE, dict[str, Solver]]:
+    """The formula and the trained networks that share images, operator and receptive field.
+
+    training: what `weights.trained` takes. Networks come from its cache where they can. Raises ValueError as it does.
+    """
+    formula = LocalEquivariantMMSE(
+        images, physics, patch_size=patch_size, pre_inverse=training.get("pre_inverse", "identity")
+    )
+    nets = {
+        name: trained(name, images, physics, patch_size=patch_size, seed=seed, **training) for name in architectures
+    }
+    return formula, nets
 
 
 @torch.no_grad()
@@ -47,13 +65,15 @@ def compare(
     """One row for each sigma, network and image: PSNR in dB between network, formula and truth.
 
     Columns: sigma, network, image, network_formula, network_truth, formula_truth. Every network and the formula see the
-    same noise.
+    same noise. Raises ValueError without a network or a sigma.
     """
     import pandas as pd
     from tqdm import tqdm
 
-    rows = []
-    for sigma in tqdm(list(sigmas), desc="formula against networks", disable=not progress):
+    rows, sigmas = [], list(sigmas)
+    if not nets or not sigmas:
+        raise ValueError(f"compare needs a network and a sigma, got {len(nets)} and {len(sigmas)}")
+    for sigma in tqdm(sigmas, desc="formula against networks", disable=not progress):
         found = restore(nets, formula, images, sigma, generator)
         formula_truth = psnr(found["formula"], images)
         for name in nets:
@@ -66,8 +86,12 @@ def compare(
 
 
 def summarise(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean and standard deviation over images of each distance, as text "mean ± std" in dB, a row for each of `by`."""
-    groups = frame.groupby(by, sort=False)[list(DISTANCES)]
+    """Mean and standard deviation over images of each distance, as text "mean ± std" in dB, a row for each of `by`.
+
+    Images that agree to the bit, at infinite dB, count as `EQUAL`.
+    """
+    values = frame[list(DISTANCES)].clip(upper=EQUAL)
+    groups = values.groupby([frame[name] for name in by], sort=False)
     mean, std = groups.mean(), groups.std(ddof=0)
     return mean.round(1).astype(str) + " ± " + std.round(1).astype(str)
 
@@ -80,12 +104,16 @@ def brute_force(
     Every distance is a sum of squared differences over a patch, every weight is kept: the check of what the engines do.
     """
     sigma = float(check_sigma(sigma, 1, y)[0])
-    width = images.shape[-1]
-    keys = extract_patches(physics.A(images.double()), patch_size).transpose(1, 2).flatten(2)
+    height, width = images.shape[-2:]
     values = images.double().flatten(2).transpose(1, 2).flatten(0, 1)
-    queries = extract_patches(y.double(), patch_size).transpose(1, 2).flatten(2)
+    queries = extract_patches(y.double(), patch_size)
     found = []
     for row, col in pixels:
-        d = torch.stack([(q[row * width + col] - keys).square().sum(-1).flatten() for q in queries])
-        found.append(torch.softmax(-d / (2 * sigma**2), -1) @ values)
+        if not (0 <= row < height and 0 <= col < width):
+            raise ValueError(f"pixel ({row}, {col}) is outside the image of {height} x {width}")
+        query = queries[:, :, None, row * width + col]
+        distances = [
+            (query - extract_patches(physics.A(x[None].double()), patch_size)).square().sum((1, 3)) for x in images
+        ]
+        found.append(torch.softmax(-torch.cat(distances, 1) / (2 * sigma**2), -1) @ values)
     return torch.stack(found, -1)

@@ -56,26 +56,35 @@ def new_figure(rows: int, cols: int, width: float, height: float, **options: obj
     return figure, axes.tolist()
 
 
-def draw_image(axes: Axes, image: Tensor, title: str = "", note: str = "") -> None:
-    """An image (C, H, W) clipped to [0, 1], without ticks, with a title above and a note below."""
-    pixels = image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0).squeeze(-1)
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def draw_image(
+    axes: Axes, image: Tensor, title: str = "", note: str = "", limits: tuple[float, float] = (0, 1)
+) -> None:
+    """An image (C, H, W) clipped to `limits`, without ticks, with a title above and a note below."""
+    pixels = image.detach().cpu().float().clamp(*limits).permute(1, 2, 0).squeeze(-1)
+    axes.imshow(pixels, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
     axes.set(xticks=[], yticks=[], title=title)
     axes.set_xlabel(note, fontsize=9)
 
 
 def gallery(
-    rows: dict[str, dict[str, Tensor]], note: Callable[[dict[str, Tensor], str], str] | None = None, cell: float = 1.25
+    rows: dict[str, dict[str, Tensor]],
+    columns: list[str],
+    note: Callable[[dict[str, Tensor], str], str],
+    cell: float = 1.25,
 ) -> Figure:
-    """A table of images: a labelled row for each entry, with a column for each name in it, (C, H, W) each.
+    """A table of images (C, H, W): a labelled row for each entry, a column for each name; a missing one stays blank.
 
     note: the line under an image, from the row and the column's name.
     """
-    columns = list(next(iter(rows.values())))
     figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, (cell + 0.25) * len(rows) + 0.2)
     for r, (label, row) in enumerate(rows.items()):
         for c, name in enumerate(columns):
-            draw_image(axes[r][c], row[name], name if r == 0 else "", note(row, name) if note else "")
+            if name in row:
+                draw_image(axes[r][c], row[name], "", note(row, name))
+            else:
+                axes[r][c].axis("off")
+            if r == 0:
+                axes[r][c].set_title(name)
         axes[r][0].set_ylabel(label, fontsize=9)
     return figure
 
@@ -93,19 +102,20 @@ def psnr_lines(
 
     bar: points (sigma, dB) of a threshold that is drawn as a step.
     """
-    names = list(dict.fromkeys(frame[panels]))
+    names, bar = list(dict.fromkeys(frame[panels])), list(bar)
     figure, axes = new_figure(1, len(names), 3.6 * len(names), 3.2, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
         part = frame[frame[panels] == name]
-        for turn, line in enumerate(dict.fromkeys(part[by])):
-            stats = part[part[by] == line].groupby("sigma")[value].agg(["mean", "std"])
-            look = style(line, turn)
-            axis.plot(stats.index, stats["mean"], label=line, markersize=5, **look)
-            low, high = stats["mean"] - stats["std"].fillna(0), stats["mean"] + stats["std"].fillna(0)
-            axis.fill_between(stats.index, low, high, color=look["color"], alpha=0.15, linewidth=0)
-        bar_points = list(bar)
-        if bar_points:
-            axis.step(*zip(*bar_points, strict=True), where="post", color="#444444", linewidth=1, label="claimed")
+        lines = list(dict.fromkeys(part[by]))
+        for turn, line in enumerate(lines):
+            groups = part[part[by] == line].groupby("sigma")[value]
+            aside = 1 + 0.03 * (turn - (len(lines) - 1) / 2)  # so that the bars do not hide each other
+            mean = groups.mean()
+            axis.errorbar(
+                mean.index * aside, mean, groups.std(ddof=0), label=line, markersize=5, capsize=2, **style(line, turn)
+            )
+        if bar:
+            axis.step(*zip(*bar, strict=True), where="post", color="#444444", linewidth=1, label="claimed")
         ticks = sorted(set(part["sigma"]))
         axis.set(xscale="log", xticks=ticks, xlabel="noise level sigma (image range 0 to 1)", title=name)
         axis.set_xticklabels([f"{s:g}" for s in ticks])
@@ -121,18 +131,19 @@ def patch_lottery(
 ) -> Figure:
     """One noisy patch (C, P, P), the training patches (k, C, P, P) that carry most weight, and the pixel they vote for.
 
-    weights: (k,). values: (k,), the clean centre pixels. estimate, truth: grey values.
+    weights: (k,). values: (k,), the clean centre pixels. estimate, truth: grey values. All in one grey scale.
     """
-    count = len(sources)
-    figure, axes = new_figure(1, count + 2, 1.15 * (count + 2), 1.75)
-    draw_image(axes[0][0], noisy, "noisy patch", "")
-    for i in range(count):
-        draw_image(axes[0][i + 1], sources[i], f"{100 * float(weights[i]):.0f} %", f"centre {float(values[i]):.2f}")
-    centre = torch.full_like(noisy, estimate)
-    draw_image(axes[0][-1], centre, "output pixel", f"{estimate:.2f}, true {truth:.2f}")
-    for axis in axes[0][:-1]:
-        middle = noisy.shape[-1] // 2 - 0.5
-        axis.add_patch(_frame(middle))
+    limits = (float(sources.min()), float(sources.max()))
+    shown = [("noisy patch", noisy, "")]
+    for i, source in enumerate(sources):
+        shown.append((f"{100 * float(weights[i]):.0f} %", source, f"centre {float(values[i]):.2f}"))
+    for name, value in (("output", estimate), ("truth", truth)):
+        shown.append((name, torch.full_like(noisy, value), f"{value:.2f}"))
+    figure, axes = new_figure(1, len(shown), 1.1 * len(shown), 1.75)
+    for place, (axis, (title, image, note)) in enumerate(zip(axes[0], shown, strict=True)):
+        draw_image(axis, image, title, note, limits)
+        if place <= len(sources):
+            axis.add_patch(_frame(noisy.shape[-1] // 2 - 0.5))
     return figure
 
 
@@ -147,4 +158,4 @@ def note_distance(row: dict[str, Tensor], name: str) -> str:
     if name in ("measurement", "truth"):
         return ""
     other = "truth" if name == "formula" else "formula"
-    return f"{float(psnr(row[name][None], row[other][None])):.1f} dB"
+    return f"{float(psnr(row[name][None], row[other][None])):.1f} dB to {other}"

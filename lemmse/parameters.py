@@ -7,10 +7,12 @@ float takes an int; nothing else is converted, because papermill would pass on a
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+PRESETS = ("smoke", "quick", "paper")
 SCALARS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,)}
 
 
@@ -27,7 +29,18 @@ class Parameter:
             item = Parameter(self.annotation[5:-1], None)
             return isinstance(value, list) and bool(value) and all(item.accepts(v) for v in value)
         allowed = SCALARS[self.annotation]
-        return isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+        finite = not isinstance(value, float) or math.isfinite(value)
+        return finite and isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+
+    def parse(self, text: str) -> Any:
+        """The value that a text on the command line stands for: text as it is, numbers as Python, the rest as YAML."""
+        import yaml
+
+        convert = {"str": str, "int": int, "float": float}.get(self.annotation, yaml.safe_load)
+        try:
+            return convert(text)
+        except (ValueError, yaml.YAMLError):
+            return text  # of the wrong type, as the check will say
 
 
 def read_notebook(path: Path) -> Any:
@@ -45,8 +58,12 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
     cells = [c for c in read_notebook(path).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{path.name} has {len(cells)} cells tagged 'parameters', it must have one")
+    try:
+        lines = ast.parse(cells[0].source).body
+    except SyntaxError as error:
+        raise ValueError(f"{path.name}: the parameters cell is no Python, line {error.lineno}: {error.msg}") from None
     found = {}
-    for node in ast.parse(cells[0].source).body:
+    for node in lines:
         try:
             annotation = ast.unparse(node.annotation)
             parameter = Parameter(annotation, ast.literal_eval(node.value))
@@ -66,5 +83,6 @@ def check_parameters(path: Path, values: dict[str, Any]) -> None:
         if name not in known:
             raise ValueError(f"{path.name} has no parameter {name!r}: it has {', '.join(known)}")
         if not known[name].accepts(value):
-            hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) else ""
+            numbers = "float" in known[name].annotation and "e" in str(value)
+            hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if numbers else ""
             raise ValueError(f"{path.name}: {name} must be {known[name].annotation}, got {value!r}{hint}")

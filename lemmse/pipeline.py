@@ -17,9 +17,7 @@ from typing import Any
 
 from .cache import writable_folder, write_atomically
 from .checks import check_choice
-from .parameters import check_parameters, read_notebook, read_parameters
-
-PRESETS = ("smoke", "quick", "paper")
+from .parameters import PRESETS, check_parameters, read_notebook, read_parameters
 
 
 class NotebookFailed(Exception):
@@ -65,10 +63,16 @@ class Project:
         check_choice(preset, PRESETS, "preset")
         path = self.root / "notebooks" / "presets" / f"{preset}.yaml"
         try:
-            values = (yaml.safe_load(path.read_text()) or {}).get(source.stem) or {}
-        except (OSError, yaml.YAMLError, AttributeError) as error:
+            values = yaml.safe_load(path.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
             raise ValueError(f"cannot read the preset {str(path)!r}: {error}") from None
-        return {"preset": preset, **values} if "preset" in read_parameters(source) else values
+        if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+            raise ValueError(f"{str(path)!r} must map notebooks to {{parameter: value}}")
+        stems = [p.stem for p in self.sources]
+        for name in values:
+            check_choice(name, stems, f"notebook in {path.name}")
+        chosen = values.get(source.stem, {})
+        return {"preset": preset, **chosen} if "preset" in read_parameters(source) else chosen
 
     def executed(self, preset: str, source: Path) -> Path:
         """Where the executed notebook of a preset is kept."""
@@ -76,11 +80,25 @@ class Project:
 
     def key(self, source: Path, parameters: dict[str, Any]) -> str:
         """The hash that an executed notebook is re-used by."""
-        digest = hashlib.sha256(source.read_bytes() + json.dumps(parameters, sort_keys=True).encode())
-        package = Path(__file__).parent
-        for path in [*sorted(package.rglob("*.py")), *sorted((self.root / "results").glob("*"))]:
-            digest.update(path.name.encode() + path.read_bytes())
+        import torch
+
+        given = (parameters, os.environ.get("LEMMSE_DATA"), torch.__version__)
+        digest = hashlib.sha256(source.read_bytes() + json.dumps(given, sort_keys=True).encode())
+        for folder in (Path(__file__).parent, self.root / "results"):
+            for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".csv", ".json")):
+                digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+        for value in parameters.values():
+            for path in _files(value):  # the user's images
+                digest.update(f"{path}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\0".encode())
         return digest.hexdigest()
+
+
+def _files(value: Any) -> list[Path]:
+    """The files that a parameter names, if it is a path."""
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        return []
+    path = Path(value)
+    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
 
 
 def execute(project: Project, source: Path, parameters: dict[str, Any], output: Path, *, progress: bool = True) -> bool:
@@ -90,6 +108,8 @@ def execute(project: Project, source: Path, parameters: dict[str, Any], output: 
     then what it was, and the partial notebook lies in build/failed/.
     """
     check_parameters(source, parameters)
+    if output.suffix != ".ipynb" or output.resolve() == source.resolve():
+        raise ValueError(f"the executed notebook must be another .ipynb file than its source, got {str(output)!r}")
     key = project.key(source, parameters)
     if executed_key(output) == key:
         return True
@@ -112,7 +132,7 @@ def executed_key(path: Path) -> str | None:
     """The key of an executed notebook, None if there is none or it can't be read."""
     try:
         return json.loads(path.read_text())["metadata"]["lemmse"]["key"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -120,12 +140,15 @@ def _run(project: Project, source: Path, parameters: dict[str, Any], progress: b
     """Execute by papermill in this interpreter's environment, in the folder of the notebooks."""
     import nbformat
     import papermill
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # the kernel of this environment, not the user's
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not another
+    os.environ.pop("JUPYTER_PATH", None)
     failed = project.root / "build" / "failed" / f"{source.stem}.ipynb"
     aside = project.root / "build" / "running" / f"{source.stem}.{os.getpid()}.ipynb"
     writable_folder(aside.parent, "folder of running notebooks")
+    writable_folder(failed.parent, "folder of failed notebooks")
     _write(read_notebook(source), aside)
     try:
         papermill.execute_notebook(
@@ -138,17 +161,31 @@ def _run(project: Project, source: Path, parameters: dict[str, Any], progress: b
             progress_bar={"desc": source.stem} if progress else False,
             stderr_file=sys.stderr if progress else None,
         )
-        return nbformat.read(aside, as_version=4)
+        notebook = nbformat.read(aside, as_version=4)
+        aside.unlink()
+        failed.unlink(missing_ok=True)
+        return notebook
     except PapermillExecutionError as error:
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(aside, failed)
-        line = (error.source.strip().splitlines() or [""])[0]
-        raise NotebookFailed(
-            f"{source.stem}: cell {error.cell_index} ({line!r}) raised {error.ename}: {error.evalue.strip()} "
-            f"[the partial notebook is {failed}]"
-        ) from None
+        what = f"{_failed_cell(aside)} raised {error.ename}: {error.evalue}"
+    except (DeadKernelError, RuntimeError) as error:
+        what = f"the kernel died, often for lack of memory ({error})"
     finally:
-        aside.unlink(missing_ok=True)
+        if aside.exists():
+            os.replace(aside, failed)
+    raise NotebookFailed(f"{source.stem}: {' '.join(what.split())} [the partial notebook is {failed}]")
+
+
+def _failed_cell(path: Path) -> str:
+    """Which code cell of the source raised, by its number and first line of code."""
+    import nbformat
+
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    cells = [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    for number, cell in enumerate(cells, 1):
+        if any(output.output_type == "error" for output in cell.outputs):
+            code = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+            return f"code cell {number} ({code[0] if code else ''!r})"
+    return "a cell"
 
 
 def _local_transport() -> Any:

@@ -16,10 +16,11 @@
 # **Question.** Where does one output pixel of the best local, equivariant denoiser come from?
 #
 # **Answer.** From a vote among training patches. For the noisy patch below, the {glue:text}`top_k` patches shown carry
-# {glue:text}`share:.0f` % of the vote of all {glue:text}`pairs:,d`, and about {glue:text}`effective:.1f` patches decide.
+# {glue:text}`share:.0f` % of the vote of all {glue:text}`pairs:,d`, and the effective number of voters is
+# {glue:text}`effective:.1f`.
 #
-# **The formula.** {eq}`eq-le-mmse` of {doc}`01_theory_predicts_network`, for one $m$: the weight of a training patch falls
-# with its squared distance to the noisy patch, and its vote is its clean centre pixel.
+# **The formula.** {eq}`eq-lemmse` of {doc}`/theory`, for one $m$: the weight of a training patch falls with its squared
+# distance to the noisy patch, and its vote is its clean centre pixel.
 
 # %% tags=["parameters"]
 preset: str = "quick"  # smoke, quick or paper
@@ -28,9 +29,9 @@ count: int = 400  # training images
 size: int = 28  # pixels a side
 patch_size: int = 7  # P, odd
 sigma: float = 0.1  # noise level
-image: int = 2  # number of the test image
-row: int = 14  # of the pixel
-column: int = 14  # of the pixel
+image: int = 0  # number of the test image
+row: int = 24  # of the pixel
+column: int = 13  # of the pixel
 top_k: int = 5  # patches shown
 seed: int = 0  # of the noise
 
@@ -52,8 +53,8 @@ posterior = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size).pos
 # :name: fig-one-pixel
 # :alt: A noisy patch, the training patches with the largest weights, and the resulting pixel.
 #
-# A noisy patch of a test image, the training patches with the largest weights, and the pixel that they vote for. The framed
-# centre pixels are averaged with the weights above the patches (all patches take part; the largest are shown).
+# A noisy patch of a test image, the training patches with the largest weights, the pixel that they vote for, and the
+# truth. The framed centre pixels are averaged with the weights above the patches; all patches take part.
 # ```
 
 # %% tags=["hide-input"]
@@ -70,8 +71,9 @@ figure = figures.patch_lottery(noisy, patches.reshape(top_k, *shape), weights, v
 glue("one_pixel", figure, display=False)
 
 # %% [markdown]
-# The same pass says how sure the vote is: the posterior standard deviation of this pixel is {glue:text}`deviation:.3f`, its
-# error {glue:text}`error:.3f`. As $\sigma$ grows the vote spreads over ever more patches; as it shrinks, one patch decides.
+# The same pass says how sure the vote is: the posterior standard deviation of this pixel is
+# {glue:text}`deviation:.3f`, its error {glue:text}`error:.3f`. As $\sigma$ grows the vote spreads over ever more
+# patches; as it shrinks, one patch decides.
 
 # %%
 exact = brute_force(images, Denoising(), y, sigma, patch_size, [(row, column)])
