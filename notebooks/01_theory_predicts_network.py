@@ -44,7 +44,7 @@ patch_size: int = 5  # P, odd: the receptive field
 architectures: list[str] = ["UNet", "ResNet", "PatchMLP"]  # trained on denoising
 everywhere: list[str] = ["ResNet"]  # trained on the other operators too
 network_size: str = "small"  # small, or paper (4 million weights)
-steps: int = 2500  # of training
+steps: int = 1600  # of training
 batch_size: int = 8  # images a step
 learning_rate: float = 2.0e-3  # at its highest
 sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
@@ -74,8 +74,8 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # and the networks know. Each network minimises the squared error (AdamW, {glue:text}`steps` steps of
 # {glue:text}`batch_size` images), for noise levels uniform in ({glue:text}`sigma_min`, 1); nothing tells it about
 # patches. Then networks and formula restore the same measurements of {glue:text}`tested` training and
-# {glue:text}`tested` test images. The operators: noise alone; a hidden centre square; 30 % of the pixels hidden at random; a Gaussian blur of
-# standard deviation 1 pixel.
+# {glue:text}`tested` test images. The operators: noise alone; a hidden centre square; 30 % of the pixels hidden at
+# random; a Gaussian blur of standard deviation 1 pixel.
 
 # %% tags=["hide-input"]
 if not set(everywhere) <= set(architectures):
