@@ -10,7 +10,6 @@ import io
 import os
 import pickle
 import tarfile
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from .cache import cache_folder
-from .checks import check_choice, check_count
+from .checks import check_choice, check_count, warn_once
 from .photos import photo_crops
 
 SPLITS = ("train", "test")
@@ -50,22 +49,22 @@ def load_images(
 
     name_or_path: "photos" (crops of the photographs in the scikit-image and scikit-learn wheels, train and test from
     disjoint regions; offline), "fashion_mnist", "cifar10", or a folder or zip of image files (every tenth in sorted
-    order is test; centre-cropped to a square where `size` is given). count: default all; more than there are raises.
-    size: default the set's own, 32 for photos; others by area averaging. channels: 1 (Rec. 601 grey) or 3 (grey
-    repeated), default the set's own. Raises ValueError for unknown names, bad numbers, broken files, and downloads that
-    fail.
+    order is test; sub-folders are read; images are centre-cropped to a square where `size` is given). count: default
+    all; more than there are raises. size: default the set's own, 32 for photos; others by area averaging. channels: 1
+    (Rec. 601 grey) or 3 (grey repeated), default the set's own. Raises ValueError for unknown names, bad numbers,
+    broken files, and downloads that fail.
     """
     check_choice(split, SPLITS, "split")
     for value, what in ((count, "count"), (size, "size")):
         if value is not None:
             check_count(value, what)
-    if channels not in (None, 1, 3):
+    if channels is not None and (isinstance(channels, bool) or channels not in (1, 3)):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
-    name = str(name_or_path)
-    if name in DATASETS:
+    name, path = str(name_or_path), Path(name_or_path).expanduser()
+    if name in DATASETS and not isinstance(name_or_path, Path):
         images = DATASETS[name].load(split, count, size)
-    elif Path(name).exists():
-        images = _load_folder(Path(name), split, count, size, channels)
+    elif name and len(name) < 4096 and path.exists():
+        images = _load_folder(path, split, count, size, channels)
     else:
         known = ", ".join(map(repr, DATASETS))
         raise ValueError(f"unknown data set {name!r}: choose one of {known}, or the path of a folder or zip of images")
@@ -91,14 +90,18 @@ def fetch(name: str) -> Path:
 
 
 def _load_photos(split: str, count: int | None, size: int | None) -> Tensor:
-    crops = photo_crops(split, 32 if size is None else size)
+    size = 32 if size is None else size
+    if not 8 <= size <= 256:
+        raise ValueError(f"photos have crops of 8 to 256 pixels, got size {size}")
+    crops = photo_crops(split, size)
     return torch.stack([crops[i] for i in range(_checked_count(count, len(crops), f"photos ({split})"))])
 
 
 def _load_fashion(split: str, count: int | None, size: int | None) -> Tensor:
     path = _fashion_path(split)
+    packed = _read(path)
     try:
-        data = gzip.decompress(path.read_bytes())
+        data = gzip.decompress(packed)
         magic, number, height, width = np.frombuffer(data, ">i4", 4)
         pixels = np.frombuffer(data, np.uint8, offset=16).reshape(number, 1, height, width)
     except (OSError, EOFError, ValueError, zlib.error) as error:
@@ -123,21 +126,17 @@ def _fetch_fashion() -> Path:
 def _load_cifar(split: str, count: int | None, size: int | None) -> Tensor:
     batches = [_cifar_batch(data, name) for name, data in _cifar_files(split)]
     pixels = np.concatenate(batches)
+    if (_local_cifar() or Path()).name == "cifar-10-subset-py":
+        warn_once("cifar-10 subset", f"cifar10 ({split}): a local subset of {len(pixels)} images, not all of CIFAR-10")
     return _resized(pixels[: _checked_count(count, len(pixels), f"cifar10 ({split})")], size)
 
 
 def _cifar_files(split: str) -> list[tuple[str, bytes]]:
     """Names and bytes of the pickled batches of a split."""
     names = _CIFAR_BATCHES[split]
-    for folder in ("cifar-10-batches-py", "cifar-10-subset-py"):
-        local = _local_folder(folder)
-        if local:
-            missing = [name for name in names if not (local / name).exists()]
-            if missing:
-                raise ValueError(f"{str(local)!r} lacks {', '.join(missing)}")
-            if "subset" in folder:
-                warnings.warn(f"cifar10: {str(local)!r} holds a subset of CIFAR-10", UserWarning, stacklevel=4)
-            return [(str(local / name), (local / name).read_bytes()) for name in names]
+    local = _local_cifar()
+    if local:
+        return [(str(local / name), _read(local / name)) for name in names]
     path = _download(_CIFAR, *_CIFAR_FILE, "cifar10")
     try:
         with tarfile.open(path) as archive:
@@ -146,12 +145,24 @@ def _cifar_files(split: str) -> list[tuple[str, bytes]]:
         raise ValueError(f"{str(path)!r} is broken ({error}): delete it and fetch it again") from None
 
 
-def _fetch_cifar() -> Path:
+def _local_cifar() -> Path | None:
+    """The folder of `LEMMSE_DATA` that holds all batches, the whole set before the subset."""
     for folder in ("cifar-10-batches-py", "cifar-10-subset-py"):
         local = _local_folder(folder)
-        if local:
+        if local and all((local / name).is_file() for names in _CIFAR_BATCHES.values() for name in names):
             return local
-    return _download(_CIFAR, *_CIFAR_FILE, "cifar10")
+    return None
+
+
+def _fetch_cifar() -> Path:
+    return _local_cifar() or _download(_CIFAR, *_CIFAR_FILE, "cifar10")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {str(path)!r}: {error.strerror}") from None
 
 
 def _cifar_batch(data: bytes, name: str) -> np.ndarray:
@@ -188,6 +199,8 @@ DATASETS: dict[str, DataSet] = {
 
 def _local_folder(name: str) -> Path | None:
     root = os.environ.get("LEMMSE_DATA")
+    if root and not Path(root).is_dir():
+        raise ValueError(f"LEMMSE_DATA must name a folder, got {root!r}")
     return Path(root, name) if root and Path(root, name).is_dir() else None
 
 
@@ -200,9 +213,10 @@ def _download(base: str, file: str, checksum: str, name: str) -> Path:
     try:
         return Path(pooch.retrieve(base + file, checksum, fname=file, path=folder, progressbar=True))
     except Exception as error:  # network, checksum, proxy, TLS
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"cannot download {file} of {name!r} ({type(error).__name__}). Offline, set LEMMSE_DATA to its folder, or "
-            "use 'photos', or the path of a folder of images"
+            f"cannot download {file} of {name!r} ({reason}). Offline, set LEMMSE_DATA to a folder that holds the set's "
+            "own folder, or use 'photos', or the path of a folder of images"
         ) from None
 
 
@@ -212,12 +226,13 @@ def _load_folder(path: Path, split: str, count: int | None, size: int | None, ch
         files = {p.relative_to(path).as_posix(): p.read_bytes for p in path.rglob("*") if p.is_file()}
         return _decode_files(files, path, split, count, size, channels)
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.namelist() if not m.endswith("/")]
-            files = {m: (lambda m=m: archive.read(m)) for m in members}
-            return _decode_files(files, path, split, count, size, channels)
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
         raise ValueError(f"{str(path)!r} is neither a folder nor a readable zip of images: {error}") from None
+    with archive:
+        members = [m for m in archive.namelist() if not m.endswith("/")]
+        files = {m: (lambda m=m: archive.read(m)) for m in members}
+        return _decode_files(files, path, split, count, size, channels)
 
 
 def _decode_files(
@@ -232,12 +247,11 @@ def _decode_files(
     names = sorted(n for n in visible if Path(n).suffix.lower() in _IMAGE_SUFFIXES)
     if not names:
         raise ValueError(f"{str(path)!r} holds no image files ({', '.join(sorted(_IMAGE_SUFFIXES))})")
+    if channels is None:  # both splits are as the first file of the set
+        channels = _decode(files[names[0]], f"{path}: {names[0]}", size).shape[0]
     names = [n for i, n in enumerate(names) if (i % 10 == 9) == (split == "test")]
     names = names[: _checked_count(count, len(names), f"{path} ({split})")]
-    images = [_decode(files[name], name, size) for name in names]
-    if channels is None:
-        channels = images[0].shape[0]
-    images = [_in_channels(image[None], channels)[0] for image in images]
+    images = [_in_channels(_decode(files[n], f"{path}: {n}", size)[None], channels)[0] for n in names]
     shapes = {tuple(image.shape[1:]) for image in images}
     if len(shapes) > 1:
         raise ValueError(f"the images of {str(path)!r} are of different sizes, as {sorted(shapes)[:2]}: pass size")
@@ -246,26 +260,34 @@ def _decode_files(
 
 def _decode(read: Callable[[], bytes], name: str, size: int | None) -> Tensor:
     """One image file as (1 or 3, H, W) in [0, 1]; transparency lies on white."""
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        image = ImageOps.exif_transpose(Image.open(io.BytesIO(read())))
+        opened = Image.open(io.BytesIO(read()))
+        if opened.mode == "F" or (opened.mode == "I" and opened.format != "PNG"):
+            raise ValueError(f"pixels of mode {opened.mode} have no range of their own: convert them to 8 or 16 bits")
+        image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):  # 16 bits
             image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
         if "A" in image.getbands() or "transparency" in image.info:
+            grey = image.mode == "LA"
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            image = image.convert("L") if grey else image
         image = image.convert("L" if image.mode in ("1", "L") else "RGB")
         if size is not None:
             image = ImageOps.fit(image, (size, size), Image.Resampling.BOX)
     except Exception as error:  # Pillow raises what it likes on broken files
-        raise ValueError(f"cannot read the image {name!r}: {error}") from None
+        what = "it is no image" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"cannot read the image {name!r}: {what}") from None
     pixels = torch.from_numpy(np.array(image)).float() / 255
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 
 def _checked_count(count: int | None, available: int, what: str) -> int:
-    if available == 0 or (count is not None and count > available):
+    if available == 0:
+        raise ValueError(f"{what} has no images (of a folder every tenth file, in sorted order, is test)")
+    if count is not None and count > available:
         raise ValueError(f"count {count} is more than there are: {what} has {available} images")
     return available if count is None else count
 

@@ -143,8 +143,11 @@ def _run(project: Project, source: Path, parameters: dict[str, Any], progress: b
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from . import kernel
+
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not another
     os.environ.pop("JUPYTER_PATH", None)
+    os.environ[kernel.LOG] = str(project.root / "build" / "kernel.log")
     failed = project.root / "build" / "failed" / f"{source.stem}.ipynb"
     aside = project.root / "build" / "running" / f"{source.stem}.{os.getpid()}.ipynb"
     writable_folder(aside.parent, "folder of running notebooks")
@@ -157,7 +160,7 @@ def _run(project: Project, source: Path, parameters: dict[str, Any], progress: b
             parameters=parameters,
             kernel_name="python3",
             cwd=project.root,
-            config=_local_transport(),
+            config=_kernel_config(),
             progress_bar={"desc": source.stem} if progress else False,
             stderr_file=sys.stderr if progress else None,
         )
@@ -168,7 +171,7 @@ def _run(project: Project, source: Path, parameters: dict[str, Any], progress: b
     except PapermillExecutionError as error:
         what = f"{_failed_cell(aside)} raised {error.ename}: {error.evalue}"
     except (DeadKernelError, RuntimeError) as error:
-        what = f"the kernel died, often for lack of memory ({error})"
+        what = f"the kernel died, often for lack of memory ({error}; its log is build/kernel.log)"
     finally:
         if aside.exists():
             os.replace(aside, failed)
@@ -188,11 +191,12 @@ def _failed_cell(path: Path) -> str:
     return "a cell"
 
 
-def _local_transport() -> Any:
+def _kernel_config() -> Any:
     """Kernels over Unix sockets where there are any: TCP ports are raced for, and open to other users."""
     from traitlets.config import Config
 
-    return Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})
+    transport = {"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {}
+    return Config({"NotebookClient": {"kernel_manager_class": "lemmse.kernel.LoggedKernelManager"}, **transport})
 
 
 def _write(notebook: Any, path: Path) -> None:

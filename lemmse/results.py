@@ -10,8 +10,7 @@ from .pipeline import Project
 
 
 def committed_table(name: str, root: Path | None = None) -> Any:
-    """`results/NAME.csv` as a styled table whose caption is its provenance (`NAME.json`), or a sentence that there is
-    none.
+    """`results/NAME.csv`, mean PSNR over sigma, with its provenance as caption; or a sentence that there is none.
 
     root: the checkout, default the one around the current folder. Raises ValueError if the table lies there without its
     provenance.
@@ -31,9 +30,6 @@ def committed_table(name: str, root: Path | None = None) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(f"results/{name}.csv has no readable provenance {name}.json: {error}") from None
     said = ", ".join(f"{key}: {value}" for key, value in about.items())
-    return (
-        pd.read_csv(folder / f"{name}.csv")
-        .style.hide(axis="index")
-        .format(precision=1)
-        .set_caption(f"Committed: {said}")
-    )
+    rows = ["operator", "patch_size", "network", "split"]
+    table = pd.read_csv(folder / f"{name}.csv").pivot_table("psnr_mean", rows, "sigma", sort=False)
+    return table.style.format(precision=1).set_caption(f"Committed, not live: PSNR to the formula in dB. {said}")

@@ -111,9 +111,10 @@ class _Run:
         rate *= (1 + math.cos(math.pi * self.done / self.steps)) / 2
         for group in self.optimiser.param_groups:
             group["lr"] = self.lr * rate
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.mixed):
-            estimate = self.net(z, sigma)
-        loss = (estimate.to(x.dtype) - x).square().mean()
+        with torch.enable_grad():
+            with torch.autocast("cuda", torch.bfloat16, enabled=self.mixed):
+                estimate = self.net(z, sigma)
+            loss = (estimate.to(x.dtype) - x).square().mean()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)

@@ -75,44 +75,59 @@ def zero_window(position: int, patch_size: int, height: int, width: int) -> list
     ]
 
 
-def le_mmse(x, z, signal, bbt, sigma, patch_size, positions=None, padding="circular") -> dict[str, np.ndarray]:
+def metrics(bbt, patch_size, height, width, padding="circular") -> tuple[list, list, list]:
+    """For every position: its pixels, their places in the patch, and (whitening, log pdet, range) of Q_k Q_k^T."""
+    n = height * width
+    if padding == "zeros":
+        pairs = [zero_window(k, patch_size, height, width) for k in range(n)]
+        windows, places = [[p for _, p in pair] for pair in pairs], [tuple(q for q, _ in pair) for pair in pairs]
+    else:
+        windows = [window(k, patch_size, height, width) for k in range(n)]
+        places = [tuple(range(len(windows[0])))] * n
+    solved: list[tuple[np.ndarray, tuple]] = []
+    metric, scale = [], np.abs(bbt).max()
+    diagonal = not np.any(bbt - np.diag(np.diag(bbt)))
+    for k in range(n):
+        cov = bbt[np.ix_(windows[k], windows[k])]
+        if diagonal:
+            values, vectors = np.diag(cov), np.eye(len(cov))
+        else:
+            found = [m for c, m in solved if c.shape == cov.shape and np.abs(c - cov).max(initial=0) <= 1e-8 * scale]
+            if found:  # equal but for rounding: solved once
+                metric.append(found[0])
+                continue
+            values, vectors = np.linalg.eigh(cov)
+        keep = (values > 1e-12 * max(values.max(initial=0), 0)) & (values > 1e-14 * scale)
+        basis = vectors[:, keep]
+        span = keep.astype(float) if diagonal else basis @ basis.T  # two ranges are equal if these are
+        metric.append((basis / np.sqrt(values[keep]), np.log(values[keep]).sum(), span))
+        solved.append((cov, metric[-1]))
+    return windows, places, metric
+
+
+def le_mmse(
+    x, z, signal, bbt, sigma, patch_size, positions=None, padding="circular", solved=None
+) -> dict[str, np.ndarray]:
     """LE-MMSE of one query at the given positions.
 
-    x, signal = B A x: (N, C, H, W) and z = B y: (C, H, W) float64; bbt = B B^T (n, n). Returns mean, variance (C, m),
-    log_density, effective_samples (m,), weights (m, N, n).
+    x, signal = B A x: (N, C, H, W) and z = B y: (C, H, W) float64; bbt = B B^T (n, n). solved: `metrics`, if at hand.
+    Returns mean, variance (C, m), log_density, effective_samples (m,), weights (m, N, n).
     """
     count, channels, height, width = x.shape
     n = height * width
     positions = range(n) if positions is None else positions
-    if padding == "zeros":
-        places, windows = zip(
-            *[tuple(zip(*zero_window(k, patch_size, height, width), strict=True)) for k in range(n)], strict=True
-        )
-    else:
-        windows = [window(k, patch_size, height, width) for k in range(n)]
-        places = [tuple(range(len(windows[0])))] * n
+    windows, places, metric = solved or metrics(bbt, patch_size, height, width, padding)
     x, z = x.reshape(count, channels, n), z.reshape(channels, n)
     signal = signal.reshape(count, channels, n)
-    known: dict[bytes, tuple] = {}
-    metric = []
-    for k in range(n):
-        cov = bbt[np.ix_(windows[k], windows[k])]
-        key = np.round(cov / max(np.abs(bbt).max(), 1e-300), 11).tobytes()
-        if key not in known:
-            values, vectors = np.linalg.eigh(cov)
-            keep = values > 1e-12 * max(np.linalg.eigvalsh(cov).max(), 0) if cov.size else values > 0
-            keep &= values > 1e-14 * np.abs(bbt).max()
-            known[key] = (vectors[:, keep] / np.sqrt(values[keep]), np.log(values[keep]).sum(), vectors[:, keep])
-        metric.append(known[key])
     out = {name: [] for name in ("mean", "variance", "log_density", "effective_samples", "weights")}
     for m in positions:
         logits = np.full((count, n), -np.inf)
-        range_m = metric[m][2] @ metric[m][2].T
+        span_m = metric[m][2]
         for k in range(n):
             if places[k] != places[m]:
                 continue
-            whiten, log_det, basis = metric[k]
-            if metric[k] is not metric[m] and np.abs(basis @ basis.T - range_m).max() > 1e-6:
+            whiten, log_det, span = metric[k]
+            if metric[k] is not metric[m] and np.abs(span - span_m).max() > 1e-6:
                 continue
             d = (z[:, windows[m]] - signal[:, :, windows[k]]) @ whiten
             logits[:, k] = -0.5 * (d**2).sum((1, 2)) / sigma**2 - 0.5 * channels * log_det

@@ -54,6 +54,7 @@ def accumulate(
     height, width = strata.shape
     columns = torch.arange(height * width, device=strata.device)
     rows, cols = columns // width, columns % width
+    values = values.double()
     squares = values.square()
     for dy in range(height):
         for dx in range(width):
@@ -70,8 +71,8 @@ def accumulate(
                 logits,
                 dim=1,
                 moments=lambda e, u=u, u2=u2: (
-                    torch.einsum("qbn,bcn->qnc", e.to(u.dtype), u),
-                    torch.einsum("qbn,bcn->qnc", e.to(u.dtype), u2),
+                    torch.einsum("qbn,bcn->qnc", e, u),
+                    torch.einsum("qbn,bcn->qnc", e, u2),
                 ),
                 sources=lambda b, source=source: torch.cat(
                     [first_image + b[..., None], source.expand(*b.shape, 2)], -1

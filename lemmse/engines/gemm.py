@@ -22,7 +22,7 @@ def accumulate(
     """Merge all pairs (query row, key) into the state.
 
     queries: (Q, n, F). keys: (K, F). values: (K, C), about their centre. scale: (Q,), the logit is `-scale * |q -
-    a|^2`. sources: (K, 3) int64. Distances are summed in float64, weights in the dtype of `values`.
+    a|^2`. sources: (K, 3) int64. All sums are taken in float64.
     """
     queries, keys, scale = queries.double(), keys.double(), scale.double()
     count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
@@ -65,7 +65,7 @@ def _block(logits: Tensor, values: Tensor, sources: Tensor, top_k: int) -> Softm
     return SoftmaxState.of_block(
         logits,
         dim=-1,
-        moments=lambda e: (e.to(values.dtype) @ values, e.to(values.dtype) @ values.square()),
+        moments=lambda e: (e @ values.double(), e @ values.double().square()),
         sources=lambda j: sources[j],
         top_k=top_k,
     )

@@ -69,6 +69,7 @@ class SoftmaxState:
         found, index = logits.detach().movedim(dim, -1).topk(min(top_k, logits.shape[dim]), dim=-1)
         missing = top_k - found.shape[-1]
         located = sources(index) if top_k else index.new_zeros(*index.shape, 3)
+        located = torch.where(torch.isinf(found)[..., None], -1, located)
         return cls(
             max=largest.double(),
             s0=e.sum(dim).double(),

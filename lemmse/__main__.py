@@ -1,0 +1,5 @@
+"""`python -m lemmse` is the command line."""
+
+from .cli import main
+
+main()

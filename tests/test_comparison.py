@@ -1,0 +1,92 @@
+"""The comparison of networks and formula, and the figures that show it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+import lemmse
+from lemmse import comparison, figures
+
+from .conftest import random_images
+
+X = random_images(8, 1, 9, 8, torch.float32)
+FORMULA = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_compare_measures_what_it_says():
+    torch.manual_seed(0)
+    nets = {"ResNet": lemmse.ResNet(1, 3), "UNet": lemmse.UNet(1, 3)}
+    frame = comparison.compare(nets, FORMULA, X[:3], [0.1, 0.4], generator=generator(), progress=False)
+    assert len(frame) == 2 * 2 * 3
+    y = lemmse.Denoising().measure(X[:3], 0.1, generator=generator())
+    with torch.no_grad():
+        expected = lemmse.psnr(nets["UNet"](y, 0.1), FORMULA(y, 0.1))
+    found = frame[(frame.network == "UNet") & (frame.sigma == 0.1)].network_formula
+    torch.testing.assert_close(torch.tensor(found.to_list()).double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_physics_aware_networks_see_b_y():
+    physics = lemmse.Blur(torch.tensor([[0.25, 0.5, 0.25]]))
+    formula = lemmse.LocalEquivariantMMSE(X, physics, patch_size=3, pre_inverse="tikhonov")
+    found = comparison.restore({}, formula, X[:2], 0.1, generator())
+    y = physics.measure(X[:2], 0.1, generator=generator())
+    torch.testing.assert_close(found["measurement"], formula.pre_inverse(y))
+
+
+def test_summary_with_an_exact_image():
+    rows = {"network_formula": [float("inf"), 60.0], "network_truth": [30.0, 20.0], "formula_truth": [30.0, 20.0]}
+    table = comparison.summarise(pd.DataFrame({"sigma": [0.1, 0.1], **rows}), ["sigma"])
+    assert table.loc[0.1].to_list() == ["80.0 ± 20.0", "25.0 ± 5.0", "25.0 ± 5.0"]
+
+
+def test_brute_force_agrees_and_checks():
+    y = lemmse.Denoising().measure(X[:2], 0.2, generator=generator())
+    pixels = [(0, 0), (4, 7)]
+    exact = comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, pixels)
+    ours = torch.stack([FORMULA(y, 0.2)[:, :, r, c] for r, c in pixels], -1)
+    torch.testing.assert_close(ours.double(), exact, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"pixel \(9, 0\) is outside"):
+        comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, [(9, 0)])
+
+
+def test_nothing_to_compare():
+    with pytest.raises(ValueError, match="needs a network and a sigma"):
+        comparison.compare({}, FORMULA, X, [0.1], generator=generator())
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [(X, X[:2], "one shape"), (X[0], X[0], "one shape"), (X, X.numpy(), "two tensors")],
+)
+def test_psnr_refuses(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        lemmse.psnr(a, b)
+
+
+def test_psnr():
+    torch.testing.assert_close(lemmse.psnr(X, X + 0.1), torch.full((8,), 20.0).double(), rtol=1e-5, atol=0)
+    assert lemmse.psnr(X, X).isinf().all()
+    assert lemmse.psnr(X * 0, X * 0 + 3)[0] < 0  # nothing is clipped
+
+
+def test_figures_draw():
+    rows = {"one": {"a": X[0], "b": X[1]}, "two": {"a": X[2]}}
+    drawn = figures.gallery(rows, ["a", "b"], lambda row, name: name)
+    assert len(drawn.axes) == 4
+    frame = pd.DataFrame(
+        {"sigma": [0.1, 0.2] * 4, "v": range(8), "net": ["UNet"] * 4 + ["other"] * 4, "split": ["x", "y"] * 4}
+    )
+    lines = figures.psnr_lines(frame, "v", "net", "split", label="dB", bar=iter([(0.1, 1.0), (0.2, 2.0)]))
+    assert [len(axis.lines) for axis in lines.axes] == [len(lines.axes[0].lines)] * 2
+    assert all(axis.get_xlabel() for axis in lines.axes)
+
+
+def test_every_thing_looks_different_in_grey():
+    looks = {k: (v["marker"], v["linestyle"]) for k, v in figures.STYLES.items() if k != "formula"}
+    assert len(set(looks.values())) == len(looks)
