@@ -130,4 +130,4 @@ def test_examples_run_as_printed(page):
     exec(compile(code, page, "exec"), names)
     x_hat = names.get("x_hat", names["estimator"](names["y"], 0.1))
     assert torch.isfinite(x_hat).all()
-    assert len(code.strip().splitlines()) == 5 or page != "README.md"
+    assert len([line for line in code.splitlines() if line]) == 5 or page != "README.md"
