@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -31,25 +32,25 @@ def check_choice(value: str, known: Iterable[str], what: str) -> str:
 
 def check_patch_size(patch_size: int) -> int:
     """Return `patch_size` if it is a positive odd integer."""
-    if isinstance(patch_size, bool) or not isinstance(patch_size, int):
+    if isinstance(patch_size, bool) or not isinstance(patch_size, Integral):
         raise ValueError(f"patch_size must be an odd positive integer, got {patch_size!r}")
     if patch_size < 1 or patch_size % 2 == 0:
         raise ValueError(f"patch_size must be odd and positive, got {patch_size}")
-    return patch_size
+    return int(patch_size)
 
 
 def check_positive(value: float, what: str) -> float:
     """Return `value` as a float if it is finite and positive."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"{what} must be a finite positive number, got {value!r}")
     return float(value)
 
 
 def check_count(value: int, what: str, minimum: int = 1) -> int:
     """Return `value` if it is an integer of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{what} must be an integer of at least {minimum}, got {value!r}")
-    return value
+    return int(value)
 
 
 def check_images(images: Tensor, name: str = "images") -> Tensor:
@@ -85,10 +86,10 @@ def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:
 
     sigma is a number, a 0-d tensor or a (count,) tensor, finite and positive: the noise standard deviation.
     """
-    if isinstance(sigma, bool) or not isinstance(sigma, (int, float, Tensor)):
+    if isinstance(sigma, bool) or not isinstance(sigma, (Real, Tensor)):
         raise ValueError(f"sigma must be a number or a ({count},) tensor, got {sigma!r}")
     dtype = like.real.dtype if like.is_complex() else like.dtype
-    values = sigma if isinstance(sigma, Tensor) else torch.tensor(sigma, dtype=torch.float64)
+    values = sigma if isinstance(sigma, Tensor) else torch.tensor(float(sigma), dtype=torch.float64)
     if values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"sigma must be real, got dtype {values.dtype}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):

@@ -200,7 +200,7 @@ class LocalEquivariantMMSE(_Estimator):
         engine: str = "auto",
         chunk_size: int | None = None,
     ) -> None:
-        check_patch_size(patch_size)
+        patch_size = check_patch_size(patch_size)
         check_choice(padding, ("circular", "zeros"), "padding")
         super().__init__(
             images,

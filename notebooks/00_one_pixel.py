@@ -29,9 +29,9 @@ count: int = 400  # training images
 size: int = 28  # pixels a side
 patch_size: int = 7  # P, odd
 sigma: float = 0.1  # noise level
-image: int = 0  # number of the test image
-row: int = 24  # of the pixel
-column: int = 13  # of the pixel
+image: int = 4  # number of the test image
+row: int = 21  # of the pixel
+column: int = 10  # of the pixel
 top_k: int = 5  # patches shown
 seed: int = 0  # of the noise
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -155,6 +157,29 @@ def test_batch_equals_one_by_one_and_stream_equals_tensor(estimator, dtype):
         torch.testing.assert_close(getattr(stream, name), together, **tolerance)
         torch.testing.assert_close(torch.cat([getattr(s, name) for s in single]), together, **tolerance)
     assert (stream.indices == whole.indices).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_a_stream_is_not_kept(engine):
+    """Memory is flat in N: a batch is let go before the next but one is asked for."""
+    alive = weakref.WeakSet()
+
+    class Stream:
+        def __iter__(self):
+            for seed in range(20):
+                assert len(alive) <= 2
+                batch = random_images(4, 1, 6, 6, torch.float32, seed)
+                alive.add(batch)
+                yield batch
+                del batch
+
+    estimator = lemmse.LocalEquivariantMMSE(Stream(), DENOISE, patch_size=3, engine=engine)
+    assert estimator(random_images(1, 1, 6, 6, torch.float32), 0.1).shape == (1, 1, 6, 6)
+
+
+def test_numbers_of_numpy_are_numbers():
+    estimator = lemmse.LocalEquivariantMMSE(X, DENOISE, patch_size=np.int64(3))
+    assert torch.equal(estimator(X, np.float32(0.5)), estimator(X, 0.5))
 
 
 def test_same_input_same_bits():
