@@ -1,4 +1,4 @@
-"""Shift and box-sum compiled for CPUs: exact float32 LE-MMSE in a time that does not depend on the patch size.
+"""Shift and box-sum compiled for CPUs: exact LE-MMSE of float32 images, at a cost that does not depend on P.
 
 For one query, one training image and one row shift dy, the kernel walks down the rows h of the query and keeps
 
@@ -6,8 +6,9 @@ For one query, one training image and one row shift dy, the kernel walks down th
     D[dx]    = sum_{c in window columns} V[w + c, dx]                                            (running along w)
 
 so that D holds the distances of the query patch at (h, w) to the training patches at (h + dy, w + dx) for all dx, the
-vector axis. A row of pairs whose weights are all under 2^-40 of the largest so far cannot matter and is skipped.
-Tested against the plain engine in `box`.
+vector axis. Distances are taken in float64, for a running sum in float32 loses the small ones; weights in float32. A
+row of pairs whose weights are all under 2^-40 of the largest so far cannot matter and is skipped. Tested against the
+plain engine in `box`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def _kernel(q, keys, values, labels, scale2, rows, cols, first, largest, sums, t
     """
     features, height, width = q.shape
     channels, lanes, top_k = values.shape[1], values.shape[3] - width, top.shape[2]
-    squares = np.empty((height, width * lanes), np.float32)
+    squares = np.empty((height, width * lanes))
     v = np.empty(width * lanes)
     d = np.empty(lanes)
     m = np.empty(lanes)
@@ -80,7 +81,7 @@ def _kernel(q, keys, values, labels, scale2, rows, cols, first, largest, sums, t
                 for f in range(features):
                     a = keys[b, f, (h + dy) % height]
                     for w in range(width):
-                        p = q[f, h, w]
+                        p = np.float64(q[f, h, w])
                         for x in range(lanes):
                             square = (p - a[w + x]) ** 2
                             row[w * lanes + x] = square if f == 0 else row[w * lanes + x] + square
@@ -93,7 +94,7 @@ def _kernel(q, keys, values, labels, scale2, rows, cols, first, largest, sums, t
                 if h > 0 and rows[1] - rows[0] + 1 < height:
                     leave, enter = squares[(h - 1 + rows[0]) % height], squares[(h + rows[1]) % height]
                     for x in range(width * lanes):
-                        v[x] += np.float64(enter[x]) - np.float64(leave[x])
+                        v[x] += enter[x] - leave[x]
                 k = (h + dy) % height
                 d[:] = 0
                 for c in range(cols[0], cols[1] + 1):
