@@ -252,12 +252,10 @@ class LocalEquivariantMMSE(_Estimator):
         def accumulate(state: SoftmaxState, *args: object) -> SoftmaxState:
             return self.family.accumulate(state, *args, engine)
 
-        rows = queries[0, 0].numel() if isinstance(self.family, BoxFamily) else math.prod(self.shape[1:])
-        state = SoftmaxState.empty((len(y), rows), self.shape[0], top_k, self.device)
+        state = SoftmaxState.empty((len(y), self.family.state_rows), self.shape[0], top_k, self.device)
         state, count = self._accumulate(state, accumulate, queries, sigma)
         state = state.at(self.family.rows)
-        rank = self.z_channels * self.family.rank
-        log_pdet = 0 if isinstance(self.family, PositionFamily) else self.z_channels * self.family.log_pdet
+        rank, log_pdet = self.z_channels * self.family.rank, self.z_channels * self.family.log_pdet
         log_density = (
             state.logsumexp
             - log_pdet

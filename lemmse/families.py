@@ -35,14 +35,13 @@ class BoxFamily:
 
     def __init__(self, pre_inverse: DiagonalPreInverse, patch_size: int, padding: str, device: torch.device) -> None:
         mask = pre_inverse.mask.to(device)
-        self.height, self.width = mask.shape
         self.frame = patch_size // 2 if padding == "zeros" else 0
         self.patch_size, self.scale = patch_size, pre_inverse.scale
         self.mask = self._framed(mask)
         strata = mask_strata(self.mask, patch_size)
         inside = self._framed(torch.ones_like(mask)) > 0
         self.strata = torch.where(inside, strata, -1)
-        self.rows = inside.flatten().nonzero()[:, 0]
+        self.state_rows, self.rows = inside.numel(), inside.flatten().nonzero()[:, 0]
         labels = self.strata.flatten()[self.rows]
         self.competing = torch.bincount(labels)[labels]
         self.rank = extract_patches(self.mask[None, None], patch_size)[0, 0].sum(-1)[self.rows]
@@ -83,7 +82,7 @@ class WhitenedFamily:
         kept = kept_values(values, RANGE_RTOL, "eigenvalue of the patch noise covariance")
         self.whitening = (vectors[:, kept] / values[kept].sqrt()).to(device)
         self.patch_size = patch_size
-        self.rows = torch.arange(height * width, device=device)
+        self.state_rows, self.rows = height * width, torch.arange(height * width, device=device)
         self.competing = torch.full_like(self.rows, height * width)
         self.rank = torch.full_like(self.rows, int(kept.sum())).double()
         self.log_pdet = torch.full_like(self.rank, float(values[kept].log().sum()) / 2)
@@ -123,11 +122,12 @@ class PositionFamily:
         left = left * kept[:, None]
         inverse = torch.where(kept, 1 / values.where(kept, torch.ones_like(values)), 0.0)
         self.inverse = (left * inverse[:, None]).transpose(1, 2).to(device)
-        self.log_pdet = values.where(kept, torch.ones_like(values)).log().sum(1).to(device)
+        self.key_log_pdet = values.where(kept, torch.ones_like(values)).log().sum(1).to(device)
+        self.log_pdet = torch.zeros_like(self.key_log_pdet)  # it differs between keys, so it is in the logits
         self.rank = kept.sum(1).double().to(device)
         self.strata = [group.to(device) for group in group_ranges(left @ left.transpose(1, 2))]
         self.patch_size = patch_size
-        self.rows = torch.arange(height * width, device=device)
+        self.state_rows, self.rows = height * width, torch.arange(height * width, device=device)
         self.competing = torch.zeros_like(self.rows)
         for group in self.strata:
             self.competing[group] = len(group)
@@ -153,7 +153,7 @@ class PositionFamily:
                 torch.einsum("krp,bckp->bkcr", inverse, patches[:, :, group]).flatten(2),
                 values[:, group],
                 scale,
-                log_pdet=channels * self.log_pdet[group],
+                log_pdet=channels * self.key_log_pdet[group],
                 sources=sources[:, group],
                 positions=group,
             )

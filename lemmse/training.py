@@ -71,15 +71,7 @@ def train(
     if checkpoint is not None:
         checkpoint = Path(checkpoint)
         writable_folder(checkpoint.parent, "folder of the checkpoint")
-        settings = (
-            pre_inverse,
-            steps,
-            batch_size,
-            lr,
-            sigma_min,
-            generator.device.type,
-            generator.get_state().tolist(),
-        )
+        settings = (steps, batch_size, lr, sigma_min, generator.device.type, generator.get_state().tolist())
         run.resume(checkpoint, fingerprint(net, images, physics, pre_inverse, *settings), generator)
     saved = time.monotonic()
     for _ in _progress(run, steps, progress):

@@ -179,22 +179,21 @@ def accumulate(
     labels = _extended(strata, lanes)
     rows, cols = ((r[0], r[-1]) for r in (window_offsets(patch_size, n) for n in (height, width)))
 
-    def part(task: tuple[int, int]) -> SoftmaxState:
-        n, images = task[0], range(*task[1])
-        largest = np.full((height, width), _FAR, np.float64)
+    def part(task: tuple[int, int, int]) -> SoftmaxState:
+        n, start, stop = task
+        largest = np.full((height, width), _FAR)
         sums = np.zeros((height, width, 2 + 2 * values.shape[1]))
-        top = np.full((height, width, state.top_k), _FAR, np.float64)
+        top = np.full((height, width, state.top_k), _FAR)
         sources = np.full((height, width, state.top_k, 3), -1, np.int64)
-        block = slice(images.start, images.stop)
         _kernel(
             q[n],
-            keys[block],
-            values[block],
+            keys[start:stop],
+            values[start:stop],
             labels,
             scale2[n],
             rows,
             cols,
-            first_image + images.start,
+            first_image + start,
             largest,
             sums,
             top,
@@ -205,7 +204,7 @@ def accumulate(
     size = -(-len(keys) // PARTS)
     parts = [(start, min(start + size, len(keys))) for start in range(0, len(keys), size)]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        done = list(pool.map(part, [(n, images) for images in parts for n in range(len(q))]))
+        done = list(pool.map(part, [(n, *images) for images in parts for n in range(len(q))]))
     for start in range(0, len(done), len(q)):
         state = state.merge(SoftmaxState.stack(done[start : start + len(q)]))
     return state
@@ -219,13 +218,12 @@ def _extended(images: Tensor, lanes: int) -> np.ndarray:
 
 def _state(largest: np.ndarray, sums: np.ndarray, top: np.ndarray, sources: np.ndarray, scale: float) -> SoftmaxState:
     """The state of one query, rows (1, H*W), from what the kernel summed."""
-    flat = [
-        torch.from_numpy(a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:]))
-        for a in (largest.astype(np.float64), sums, top, sources)
-    ]
-    largest, sums, top, sources = flat
+    arrays = (largest, sums, top, sources)
+    largest, sums, top, sources = (
+        torch.from_numpy(a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:])) for a in arrays
+    )
     channels = sums.shape[-1] // 2 - 1
     logits = torch.where(largest < _FAR, -scale * largest, -torch.inf)
-    top_logits = torch.where(top < _FAR, -scale * top.double(), -torch.inf)
+    top_logits = torch.where(top < _FAR, -scale * top, -torch.inf)
     s1, s2 = sums[..., 2 : 2 + channels], sums[..., 2 + channels :]
     return SoftmaxState(logits, sums[..., 0], sums[..., 1], s1, s2, top_logits, sources)
