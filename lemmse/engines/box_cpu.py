@@ -1,14 +1,15 @@
 """Shift and box-sum compiled for CPUs: exact LE-MMSE of float32 images, at a cost that does not depend on P.
 
-For one query, one training image and one row shift dy, the kernel walks down the rows h of the query and keeps
+The vector axis is 16 training images times 4 neighbouring column shifts dx. For one query, those images and one row
+shift dy, the kernel walks over the pixels (h, w) of the query and keeps
 
-    V[w, dx] = sum_{r in window rows} sum_f (q[f, h + r, w] - a[f, h + r + dy, w + dx])^2        (running along h)
-    D[dx]    = sum_{c in window columns} V[w + c, dx]                                            (running along w)
+    V[w] = sum_{r in window rows} sum_f (q[f, h + r, w] - a[f, h + r + dy, w + dx])^2        (running along h)
+    D    = sum_{c in window columns} V[w + c]                                                (running along w)
 
-so that D holds the distances of the query patch at (h, w) to the training patches at (h + dy, w + dx) for all dx, the
-vector axis. Distances are taken in float64, for a running sum in float32 loses the small ones; weights in float32. A
-row of pairs whose weights are all under 2^-40 of the largest so far cannot matter and is skipped. Tested against the
-plain engine in `box`.
+so that D holds the distances of the query patch at (h, w) to 64 training patches. Distances are float64, for float32
+would lose the small ones that decide at small sigma; their excess over a reference distance and its exponential are
+float32. The reference moves only when a distance falls `_GROWTH` bits under it; pairs that cannot matter,
+`_NEGLIGIBLE` bits under, are skipped. Tested against the plain engine in `box`.
 """
 
 from __future__ import annotations
@@ -19,134 +20,128 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 import torch
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from torch import Tensor
 
 from ..patches import window_offsets
 from .state import SoftmaxState
-
-LANES = 16  # floats in the widest vector register
-PARTS = 8  # of the data set; fixed, so that the bits do not depend on the number of threads
-LOG2E = math.log2(math.e)
-_NEGLIGIBLE = 40.0  # bits under the largest weight
-_FAR = 1e30  # the distance of a pair that does not compete
-_FAST = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "nogil": True, "cache": True, "error_model": "numpy"}
-# 2^f = 1 + f (C1 + f (C2 + ...)) on [-1/2, 1/2], Chebyshev interpolation of (2^f - 1)/f: relative error 5e-9
-_C1, _C2, _C3, _C4, _C5, _C6 = map(
-    np.float32, (0.693147188026, 0.240226507606, 0.0555035711422, 0.00961808255728, 0.00133908633642, 0.000154531629420)
+from .vectors import (
+    COLUMNS,
+    IMAGES,
+    LANES,
+    above,
+    any_above,
+    exp2,
+    fold_max,
+    fold_sum,
+    load,
+    load_row,
+    lowest,
+    narrow,
+    splat,
+    splat_row,
+    store,
+    total,
+    widen,
 )
 
-
-@intrinsic
-def _from_bits(_typing, _bits):
-    """The float32 with the bit pattern of an int32."""
-    return types.float32(types.int32), lambda context, builder, signature, args: builder.bitcast(
-        args[0], ir.FloatType()
-    )
-
-
-@numba.njit(inline="always", **{**_FAST, "cache": False})
-def _exp2(x):
-    """2^x for x <= 0 in float32, branch-free so that it vectorises: 2^i by the exponent bits, 2^f by a polynomial."""
-    x = max(x, np.float32(-126.0))
-    i = np.int32(x - np.float32(0.5))
-    f = x - np.float32(i)
-    p = np.float32(1) + f * (_C1 + f * (_C2 + f * (_C3 + f * (_C4 + f * (_C5 + f * _C6)))))
-    return p * _from_bits((i + np.int32(127)) << np.int32(23))
+PARTS = 32  # of the data set; fixed, so that the bits do not depend on the number of threads
+LOG2E = math.log2(math.e)
+_LEAST = 4  # groups of images in a part
+_NEGLIGIBLE = np.float32(-48)  # bits: 2^24 such pairs together are the rounding of one float32 sum
+_GROWTH = np.float32(24)  # bits
+_ABSENT = 1e15  # the features of an image that fills up a vector
+_FAR = 1e29  # no distance of a pair that competes is as large
+_JIT = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
-@numba.njit(**_FAST)
-def _kernel(q, keys, values, labels, scale2, rows, cols, first, largest, sums, top, sources):
-    """One query against all `keys`: updates largest, sums, top and sources.
-
-    q: (F, H, W). keys: (B, F, H, W + lanes) and values: (B, C, H, W + lanes), extended periodically. labels: (H, W +
-    lanes), -1 outside. scale2: -logit / D, in bits. rows, cols: first and last offset of the window. first: number of
-    the first key image. largest: (H, W) float32, the least D so far (the largest logit). sums: (H, W, 2 + 2 C)
-    float64: sum e, sum e^2, sum e u, sum e u^2. top, sources: (H, W, k) float32, (H, W, k, 3) int64: the k least D,
-    ascending.
-    """
-    features, height, width = q.shape
-    channels, lanes, top_k = values.shape[1], values.shape[3] - width, top.shape[2]
-    squares = np.empty((height, width * lanes))
-    v = np.empty(width * lanes)
-    d = np.empty(lanes)
-    m = np.empty(lanes)
-    e = np.empty(lanes, np.float32)
-    for b in range(keys.shape[0]):
-        for dy in range(height):
-            for h in range(height):
-                row = squares[h]
-                for f in range(features):
-                    a = keys[b, f, (h + dy) % height]
-                    for w in range(width):
-                        p = np.float64(q[f, h, w])
-                        for x in range(lanes):
-                            square = (p - a[w + x]) ** 2
-                            row[w * lanes + x] = square if f == 0 else row[w * lanes + x] + square
-            v[:] = 0
-            for r in range(rows[0], rows[1] + 1):
-                row = squares[r % height]
-                for x in range(width * lanes):
-                    v[x] += row[x]
-            for h in range(height):
-                if h > 0 and rows[1] - rows[0] + 1 < height:
-                    leave, enter = squares[(h - 1 + rows[0]) % height], squares[(h + rows[1]) % height]
-                    for x in range(width * lanes):
-                        v[x] += enter[x] - leave[x]
-                k = (h + dy) % height
-                d[:] = 0
-                for c in range(cols[0], cols[1] + 1):
-                    column = v[(c % width) * lanes :]
-                    for x in range(lanes):
-                        d[x] += column[x]
-                for w in range(width):
-                    if w > 0 and cols[1] - cols[0] + 1 < width:
-                        vl, ve = v[((w - 1 + cols[0]) % width) * lanes :], v[((w + cols[1]) % width) * lanes :]
-                        for x in range(lanes):
-                            d[x] += ve[x] - vl[x]
-                    label = labels[h, w]
-                    if label < 0:
-                        continue
-                    least = _FAR
-                    for x in range(lanes):
-                        m[x] = d[x] if labels[k, w + x] == label and x < width else _FAR
-                        least = min(least, m[x])
-                    if least >= _FAR:
-                        continue
-                    if top_k and least < top[h, w, top_k - 1]:
-                        for x in range(width):
-                            if m[x] < _FAR:
-                                _insert(top[h, w], sources[h, w], m[x], first + b, k, (w + x) % width)
-                    if (least - largest[h, w]) * scale2 > _NEGLIGIBLE:
-                        continue
-                    if least < largest[h, w]:
-                        ratio = math.exp2((least - largest[h, w]) * scale2)
-                        sums[h, w] *= ratio
-                        sums[h, w, 1] *= ratio
-                        largest[h, w] = least
-                    s0 = np.float32(0)
-                    s00 = np.float32(0)
-                    for x in range(lanes):
-                        e[x] = _exp2(np.float32((largest[h, w] - m[x]) * scale2))
-                        s0 += e[x]
-                        s00 += e[x] * e[x]
-                    sums[h, w, 0] += s0
-                    sums[h, w, 1] += s00
-                    for c in range(channels):
-                        u = values[b, c, k]
-                        s1 = np.float32(0)
-                        s2 = np.float32(0)
-                        for x in range(lanes):
-                            t = e[x] * u[w + x]
-                            s1 += t
-                            s2 += t * u[w + x]
-                        sums[h, w, 2 + c] += s1
-                        sums[h, w, 2 + channels + c] += s2
+@numba.njit(**_JIT)
+def _aligned(count, like):
+    """An uninitialised array of the dtype of `like` that starts at a cache line."""
+    array = np.empty(count + 64 // like.itemsize, like.dtype)
+    start = -array.ctypes.data % 64 // like.itemsize
+    return array[start : start + count]
 
 
-@numba.njit(**_FAST)
+@numba.njit(**_JIT)
+def _add_row(squares, v, q, key, step, h, at, leave):
+    """Add the squared differences of query row h and the key row from `at` on to v; take row `leave`, if any, away."""
+    features, _, width = q.shape
+    for w in range(width):
+        start = at + w * IMAGES
+        difference = splat(np.float64(q[0, h, w])) - widen(load(key, start))
+        square = difference * difference
+        for f in range(1, features):
+            difference = splat(np.float64(q[f, h, w])) - widen(load(key, start + f * step))
+            square = square + difference * difference
+        store(squares, (h * width + w) * LANES, square)
+        if leave >= 0:
+            square = square - load(squares, (leave * width + w) * LANES)
+        store(v, w * LANES, load(v, w * LANES) + square)
+
+
+@numba.njit(**_JIT)
+def _slide_row(squares, v, width, enter, leave):
+    """Add row `enter` of the squares to v, take row `leave` away."""
+    for x in range(0, width * LANES, LANES):
+        change = load(squares, enter * width * LANES + x) - load(squares, leave * width * LANES + x)
+        store(v, x, load(v, x) + change)
+
+
+@numba.njit(**_JIT)
+def _exponents(x, v, reference, bits, cols, h, width):
+    """The logits, in bits over the reference, of all pixels of query row h, from the window sums v of its columns."""
+    first, last = cols
+    d = load(v, first % width * LANES)
+    for c in range(first + 1, last + 1):
+        d = d + load(v, c % width * LANES)
+    for w in range(width):
+        if w > 0 and last - first + 1 < width:
+            enter, leave = w + last, w - 1 + first
+            enter -= width if enter >= width else 0
+            leave += width if leave < 0 else 0
+            d = d + (load(v, enter * LANES) - load(v, leave * LANES))
+        store(x, w * LANES, narrow(d - splat(reference[h * width + w])) * bits)
+
+
+@numba.njit(**_JIT)
+def _exclude(x, start, labels, h, w, k, dx):
+    """Set the logits of columns that do not compete with pixel (h, w) to -inf; False if none competes."""
+    width, any_competes = labels.shape[1], False
+    for j in range(COLUMNS):
+        if dx + j < width and labels[k, (w + dx + j) % width] == labels[h, w]:
+            any_competes = True
+        else:
+            x[start + j * IMAGES : start + (j + 1) * IMAGES] = -np.inf
+    return any_competes
+
+
+@numba.njit(**_JIT)
+def _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2):
+    """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one."""
+    first, last = cols
+    width = v.size // LANES
+    distances = np.zeros(LANES)
+    for c in range(w + first, w + last + 1):
+        for lane in range(LANES):
+            distances[lane] += v[c % width * LANES + lane]
+    new = np.inf
+    for lane in range(LANES):
+        if x[start + lane] > -np.inf:
+            new = min(new, distances[lane])
+    ratio = 2.0 ** max((new - reference[m]) * scale2, -150.0)
+    columns = sums.shape[1]
+    for j in range(columns):
+        factor = ratio * ratio if j == 1 else ratio
+        sums[m, j] *= factor
+        at = (m * columns + j) * IMAGES
+        store(acc, at, load_row(acc, at) * splat_row(np.float32(factor)))
+    reference[m] = new
+    for lane in range(LANES):
+        if x[start + lane] > -np.inf:
+            x[start + lane] = (new - distances[lane]) * scale2
+
+
+@numba.njit(**_JIT)
 def _insert(top, sources, d, image, row, col):
     """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
     j = len(top) - 1
@@ -158,6 +153,95 @@ def _insert(top, sources, d, image, row, col):
         j -= 1
     top[j] = d
     sources[j, 0], sources[j, 1], sources[j, 2] = image, row, col
+
+
+@numba.njit(**_JIT)
+def _keep_top(top, sources, x, start, reference, scale2, first, k, column, width):
+    """Insert those of 64 pairs that are among the k nearest so far."""
+    limit = np.float32((reference - top[-1]) * scale2)
+    lanes = above(load(x, start), splat(limit))
+    while lanes:
+        lane = lowest(lanes)
+        lanes &= lanes - np.uint64(1)
+        d = reference - x[start + lane] / scale2
+        if d < _FAR:
+            _insert(top, sources, d, first + lane % IMAGES, k, (column + lane // IMAGES) % width)
+
+
+@numba.njit(**_JIT)
+def _add_pairs(acc, start, e, values, at, step, channels):
+    """Add the weights e to the sums of one pixel: sum e, sum e^2, and for each channel sum e u, sum e u^2."""
+    store(acc, start, load_row(acc, start) + fold_sum(e))
+    start += IMAGES
+    store(acc, start, load_row(acc, start) + fold_sum(e * e))
+    for c in range(channels):
+        start += IMAGES
+        u = load(values, at + c * step)
+        first = e * u
+        store(acc, start, load_row(acc, start) + fold_sum(first))
+        second = start + channels * IMAGES
+        store(acc, second, load_row(acc, second) + fold_sum(first * u))
+
+
+@numba.njit(**_JIT)
+def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums, top, sources):
+    """One query against all `keys`: updates reference, sums, top and sources.
+
+    q: (F, H, W) float32. keys: (groups, F * H * stride) and values: (groups, C * H * stride), interleaved. labels: (H,
+    W), -1 outside. scale2: -logit / D, in bits. rows, cols: first and last offset of the window. first: number of the
+    first key image. reference: (H*W,) a distance near the least so far. sums: (H*W, 2 + 2 C): sum e, sum e^2, sum e u,
+    sum e u^2. top, sources: (H*W, k), (H*W, k, 3) int64: the k least D, ascending. All else float64.
+    """
+    features, height, width = q.shape
+    step = keys.shape[1] // (features * height)  # numbers from one row of one feature, or channel, to the next
+    columns, depth, top_k = sums.shape[1], rows[1] - rows[0] + 1, top.shape[1]
+    channels = columns // 2 - 1
+    masked = labels.min() != labels.max()
+    squares, x = _aligned(height * width * LANES, sums), _aligned(width * LANES, q)
+    v = _aligned(width * LANES, sums)
+    acc = _aligned(height * width * columns * IMAGES, q)
+    acc[:] = 0
+    bits = splat(np.float32(-scale2))
+    for g in range(len(keys)):
+        key, value = keys[g], values[g]
+        for dy in range(height):
+            for dx in range(0, width, COLUMNS):
+                v[:] = 0
+                for r in range(rows[0], rows[1] + 1):
+                    at = (r + dy) % height * features * step + dx * IMAGES
+                    _add_row(squares, v, q, key, step, r % height, at, -1)
+                for h in range(height):
+                    if h > 0 and depth < height:
+                        enter, leave = (h + rows[1]) % height, (h - 1 + rows[0]) % height
+                        if h + depth <= height:
+                            at = (enter + dy) % height * features * step + dx * IMAGES
+                            _add_row(squares, v, q, key, step, enter, at, leave)
+                        else:
+                            _slide_row(squares, v, width, enter, leave)
+                    _exponents(x, v, reference, bits, cols, h, width)
+                    k = (h + dy) % height
+                    for w in range(width):
+                        m, start = h * width + w, w * LANES
+                        if labels[h, w] < 0:
+                            continue
+                        if (masked or dx + COLUMNS > width) and not _exclude(x, start, labels, h, w, k, dx):
+                            continue
+                        peak = fold_max(load(x, start))
+                        if any_above(peak, splat_row(_GROWTH)):
+                            _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2)
+                        if top_k and any_above(peak, splat_row(np.float32((reference[m] - top[m, -1]) * scale2))):
+                            image = first + g * IMAGES
+                            _keep_top(top[m], sources[m], x, start, reference[m], scale2, image, k, w + dx, width)
+                        if not any_above(peak, splat_row(_NEGLIGIBLE)):
+                            continue
+                        e = exp2(load(x, start))
+                        _add_pairs(
+                            acc, m * columns * IMAGES, e, value, k * channels * step + (w + dx) * IMAGES, step, channels
+                        )
+        for m in range(height * width):
+            for j in range(columns):
+                sums[m, j] += total(load_row(acc, (m * columns + j) * IMAGES))
+        acc[:] = 0
 
 
 def accumulate(
@@ -173,18 +257,18 @@ def accumulate(
 ) -> SoftmaxState:
     """The contract of `box.accumulate`, for float32 tensors on the CPU."""
     height, width = strata.shape
-    lanes = -(-width // LANES) * LANES
-    q, scale2 = queries.numpy(), (scale * LOG2E).numpy()
-    keys, values = _extended(keys, lanes), _extended(values, lanes)
-    labels = _extended(strata, lanes)
+    columns = 2 + 2 * values.shape[1]
+    q, labels, scale2 = queries.contiguous().numpy(), strata.numpy(), (scale * LOG2E).numpy()
+    keys, values = _interleaved(keys, _ABSENT), _interleaved(values, 0.0)
     rows, cols = ((r[0], r[-1]) for r in (window_offsets(patch_size, n) for n in (height, width)))
+    known = -state.max / scale[:, None]  # inf where nothing has competed yet
+    bounds = -state.top_logits[..., -1:] / scale[:, None, None]  # only nearer pairs can enter the list
 
     def part(task: tuple[int, int, int]) -> SoftmaxState:
         n, start, stop = task
-        largest = np.full((height, width), _FAR)
-        sums = np.zeros((height, width, 2 + 2 * values.shape[1]))
-        top = np.full((height, width, state.top_k), _FAR)
-        sources = np.full((height, width, state.top_k, 3), -1, np.int64)
+        reference, top = known[n].numpy().copy(), bounds[n].expand(-1, state.top_k).numpy().copy()
+        sums, sources = np.zeros((height * width, columns)), np.full((*top.shape, 3), -1)
+        first = first_image + start * IMAGES
         _kernel(
             q[n],
             keys[start:stop],
@@ -193,37 +277,37 @@ def accumulate(
             scale2[n],
             rows,
             cols,
-            first_image + start,
-            largest,
+            first,
+            reference,
             sums,
             top,
             sources,
         )
-        return _state(largest, sums, top, sources, float(scale[n]))
+        return _state(reference, sums, top, sources, float(scale[n]))
 
-    size = -(-len(keys) // PARTS)
+    size = max(_LEAST, -(-len(keys) // PARTS))
     parts = [(start, min(start + size, len(keys))) for start in range(0, len(keys), size)]
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        done = list(pool.map(part, [(n, *images) for images in parts for n in range(len(q))]))
+        done = list(pool.map(part, [(n, *groups) for groups in parts for n in range(len(q))]))
     for start in range(0, len(done), len(q)):
         state = state.merge(SoftmaxState.stack(done[start : start + len(q)]))
     return state
 
 
-def _extended(images: Tensor, lanes: int) -> np.ndarray:
-    """(..., W) -> (..., W + lanes), periodic, so that a shift is a view."""
-    columns = torch.arange(images.shape[-1] + lanes) % images.shape[-1]
-    return images[..., columns].contiguous().numpy()
+def _interleaved(images: Tensor, absent: float) -> np.ndarray:
+    """(B, C, H, W) -> (groups, H * C * columns * 16), the images fastest, a row periodic in its columns."""
+    count, channels, height, width = images.shape
+    columns = torch.arange(width + -(-width // COLUMNS) * COLUMNS + 1) % width  # one more: no stride is a power of two
+    filled = torch.full((-(-count // IMAGES) * IMAGES, height, channels, len(columns)), absent)
+    filled[:count] = images.transpose(1, 2)[..., columns]
+    grouped = filled.reshape(-1, IMAGES, height * channels * len(columns))
+    return grouped.transpose(1, 2).contiguous().flatten(1).numpy()
 
 
-def _state(largest: np.ndarray, sums: np.ndarray, top: np.ndarray, sources: np.ndarray, scale: float) -> SoftmaxState:
+def _state(reference: np.ndarray, sums: np.ndarray, top: np.ndarray, sources: np.ndarray, scale: float) -> SoftmaxState:
     """The state of one query, rows (1, H*W), from what the kernel summed."""
-    arrays = (largest, sums, top, sources)
-    largest, sums, top, sources = (
-        torch.from_numpy(a.reshape(1, a.shape[0] * a.shape[1], *a.shape[2:])) for a in arrays
-    )
+    reference, sums, top, sources = (torch.from_numpy(a)[None] for a in (reference, sums, top, sources))
     channels = sums.shape[-1] // 2 - 1
-    logits = torch.where(largest < _FAR, -scale * largest, -torch.inf)
-    top_logits = torch.where(top < _FAR, -scale * top, -torch.inf)
     s1, s2 = sums[..., 2 : 2 + channels], sums[..., 2 + channels :]
-    return SoftmaxState(logits, sums[..., 0], sums[..., 1], s1, s2, top_logits, sources)
+    top_logits = torch.where(sources[..., 0] < 0, -torch.inf, -scale * top)
+    return SoftmaxState(-scale * reference, sums[..., 0], sums[..., 1], s1, s2, top_logits, sources)

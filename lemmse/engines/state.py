@@ -4,8 +4,9 @@ For each row (one output pixel of one query) with logits `l_j` and values `u_j` 
 
     max = max l_j,    s0 = sum e_j,    s00 = sum e_j^2,    s1 = sum e_j (u_j - c),    s2 = sum e_j (u_j - c)^2,
 
-with `e_j = exp(l_j - max)`, in float64, and the k largest logits. `merge` is associative and commutative up to
-rounding, so parts of the data set can be summed anywhere and in any order.
+with `e_j = exp(l_j - max)`, in float64, and the k largest logits. An engine that would have to wait for the largest
+logit may put another one near it in its place: nothing but the scale of the sums depends on it. `merge` is associative
+and commutative up to rounding, so parts of the data set can be summed anywhere and in any order.
 """
 
 from __future__ import annotations

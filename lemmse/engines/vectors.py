@@ -1,0 +1,256 @@
+"""Vectors for Numba kernels: `<64 x float>` of LLVM as a Numba type, which it keeps in registers of any width.
+
+A `Block` holds `COLUMNS` neighbouring columns of `IMAGES` images, interleaved, the images fastest; a `Row` one column.
+
+    load, store           at an element of a flat array, of its dtype     splat         a scalar in all lanes
+    a + b, a - b, a * b   lane by lane, contracted to fma                 widen, narrow float32 to float64 and back
+    exp2                  2^x in float32                                  any_above     whether any lane of a > b
+    fold_sum, fold_max    a Block to a Row, over its columns              total         the sum of a Row
+    above, lowest         lanes where a > b as bits, and the first of them
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.cgutils import get_or_insert_function
+from numba.core.datamodel import PrimitiveModel, register_default
+from numba.extending import intrinsic, lower_builtin, type_callable
+
+IMAGES = 16  # floats in the widest vector register
+COLUMNS = 4  # so that a sum is loaded and stored once for four registers of pairs
+LANES = IMAGES * COLUMNS
+_ELEMENTS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
+_INT32 = ir.IntType(32)
+
+
+class Vector(types.Type):
+    """The Numba type of a vector of `lanes` numbers of `dtype`, a Numba float type."""
+
+    def __init__(self, dtype: types.Float, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vector({dtype}, {lanes})")
+
+    @property
+    def llvm(self) -> ir.VectorType:
+        """The LLVM type."""
+        return ir.VectorType(_ELEMENTS[self.dtype.name], self.lanes)
+
+
+@register_default(Vector)
+class _VectorModel(PrimitiveModel):
+    def __init__(self, manager, vector):
+        super().__init__(manager, vector, vector.llvm)
+
+
+ROW = Vector(types.float32, IMAGES)
+
+
+def _block(dtype: types.Type) -> Vector:
+    return Vector(dtype, LANES)
+
+
+def _pointer(context, builder, array_type, array, index, vector: Vector):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), vector.llvm.as_pointer())
+
+
+def _loads(vector_of):
+    @intrinsic
+    def load(_typing, array, index):
+        """The vector that starts at element `index` of a flat contiguous array."""
+        vector = vector_of(array.dtype)
+
+        def generate(context, builder, signature, args):
+            pointer = _pointer(context, builder, signature.args[0], args[0], args[1], vector)
+            return builder.load(pointer, align=array.dtype.bitwidth // 8)
+
+        return vector(array, types.intp), generate
+
+    return load
+
+
+load = _loads(_block)
+load_row = _loads(lambda _: ROW)
+
+
+@intrinsic
+def store(_typing, array, index, vector):
+    """Write a vector from element `index` of a flat contiguous array on."""
+
+    def generate(context, builder, signature, args):
+        pointer = _pointer(context, builder, signature.args[0], args[0], args[1], signature.args[2])
+        builder.store(args[2], pointer, align=signature.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+def _splats(vector_of):
+    @intrinsic
+    def splat(_typing, scalar):
+        """The vector with `scalar` in all lanes."""
+        vector = vector_of(scalar)
+
+        def generate(context, builder, signature, args):
+            none = ir.Constant(vector.llvm, ir.Undefined)
+            first = builder.insert_element(none, args[0], _INT32(0))
+            return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(_INT32, vector.lanes), None))
+
+        return vector(scalar), generate
+
+    return splat
+
+
+splat = _splats(_block)
+splat_row = _splats(lambda _: ROW)
+
+
+def _arithmetic(symbol, instruction: str) -> None:
+    @type_callable(symbol)
+    def type_of(_context):
+        return lambda a, b: a if isinstance(a, Vector) and a == b else None
+
+    @lower_builtin(symbol, Vector, Vector)
+    def generate(_context, builder, _signature, args):
+        return getattr(builder, instruction)(*args, flags=("contract", "nsz"))
+
+
+for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _arithmetic(_symbol, _instruction)
+
+
+@intrinsic
+def widen(_typing, vector):
+    """Float32 to float64."""
+    wide = Vector(types.float64, vector.lanes)
+    return wide(vector), lambda context, builder, signature, args: builder.fpext(args[0], wide.llvm)
+
+
+@intrinsic
+def narrow(_typing, vector):
+    """Float64 to float32."""
+    slim = Vector(types.float32, vector.lanes)
+    return slim(vector), lambda context, builder, signature, args: builder.fptrunc(args[0], slim.llvm)
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+
+@intrinsic
+def larger(_typing, a, b):
+    """The larger of both, lane by lane."""
+    return a(a, b), lambda context, builder, signature, args: _larger(builder, *args)
+
+
+def _folds(combine):
+    @intrinsic
+    def fold(_typing, vector):
+        """A Block to a Row, over its columns, by halves."""
+
+        def generate(context, builder, signature, args):
+            value, lanes = args[0], vector.lanes
+            while lanes > IMAGES:
+                lanes //= 2
+                halves = [
+                    builder.shuffle_vector(
+                        value, value, ir.Constant(ir.VectorType(_INT32, lanes), list(range(start, start + lanes)))
+                    )
+                    for start in (0, lanes)
+                ]
+                value = combine(builder, *halves)
+            return value
+
+        return Vector(vector.dtype, IMAGES)(vector), generate
+
+    return fold
+
+
+fold_sum = _folds(lambda builder, a, b: builder.fadd(a, b))
+fold_max = _folds(_larger)
+
+
+@intrinsic
+def any_above(_typing, a, b):
+    """Whether a > b in any lane."""
+
+    def generate(context, builder, signature, args):
+        mask = ir.IntType(a.lanes)
+        return builder.icmp_unsigned("!=", builder.bitcast(builder.fcmp_ordered(">", *args), mask), mask(0))
+
+    return types.boolean(a, b), generate
+
+
+@intrinsic
+def above(_typing, a, b):
+    """The lanes where a > b of at most 64, as bits."""
+
+    def generate(context, builder, signature, args):
+        mask = builder.bitcast(builder.fcmp_ordered(">", *args), ir.IntType(a.lanes))
+        return mask if a.lanes == 64 else builder.zext(mask, ir.IntType(64))
+
+    return types.uint64(a, b), generate
+
+
+@intrinsic
+def lowest(_typing, bits):
+    """The number of the lowest bit that is set."""
+    return types.intp(types.uint64), lambda context, builder, signature, args: builder.cttz(args[0], ir.IntType(1)(1))
+
+
+@intrinsic
+def total(_typing, row):
+    """The sum over the lanes of a float32 vector."""
+
+    def generate(context, builder, signature, args):
+        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), row.llvm])
+        function = get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{row.lanes}f32")
+        return builder.call(function, [ir.FloatType()(-0.0), args[0]], fastmath=("reassoc",))
+
+    return row.dtype(row), generate
+
+
+@intrinsic
+def _times_power(_typing, p, t):
+    """p * 2^i for t = i + `_ROUND`: i is in the low bits of t, and goes to the exponent of p."""
+
+    def generate(context, builder, signature, args):
+        bits = ir.VectorType(_INT32, p.lanes)
+        shift = ir.Constant(bits, [23] * p.lanes)
+        i = builder.shl(builder.bitcast(args[1], bits), shift)
+        return builder.bitcast(builder.add(builder.bitcast(args[0], bits), i), p.llvm)
+
+    return p(p, t), generate
+
+
+_ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer
+
+
+def _exp2_coefficients() -> list[np.float32]:
+    """2^f = 1 + f (c0 + f (c1 + ..)) on [-1/2, 1/2], interpolated at Chebyshev points: relative error 3e-7."""
+    nodes = np.cos(np.pi * (np.arange(5) + 0.5) / 5) / 2
+    nodes[2] = 1e-9  # where (2^f - 1) / f is 0 / 0
+    slopes = np.expm1(nodes * math.log(2)) / nodes
+    return [np.float32(c) for c in np.linalg.solve(np.vander(nodes, increasing=True), slopes)]
+
+
+_C0, _C1, _C2, _C3, _C4 = _exp2_coefficients()
+
+
+@numba.njit(inline="always")
+def exp2(x):
+    """2^x in float32, for x up to 120; under -62 it stays 2^-62: the square of a smaller one is a slow denormal."""
+    x = larger(x, splat(np.float32(-62)))
+    t = x + splat(_ROUND)
+    f = x - (t - splat(_ROUND))
+    p = splat(_C3) + f * splat(_C4)
+    p = splat(_C2) + f * p
+    p = splat(_C1) + f * p
+    p = splat(_C0) + f * p
+    return _times_power(splat(np.float32(1)) + f * p, t)
