@@ -1,4 +1,4 @@
-"""What the tests share: examples that repeat in CI, and small images."""
+"""What the tests share: examples that repeat in CI, Triton interpreted where there is no GPU, and small images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from hypothesis import settings
 settings.register_profile("ci", derandomize=True)  # the same examples on every machine; elsewhere, new ones each time
 if os.environ.get("CI"):
     settings.load_profile("ci")
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
 
 def random_images(
