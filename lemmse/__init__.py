@@ -8,10 +8,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "datasets": ["load_images"],
-        "estimators": ["MMSE", "EquivariantMMSE", "LocalEquivariantMMSE", "Posterior"],
+        "estimators": ["MMSE", "EquivariantMMSE", "LocalEquivariantMMSE"],
         "metrics": ["psnr"],
         "networks": ["PatchMLP", "ResNet", "UNet"],
         "physics": ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"],
+        "posterior": ["PartialSum", "Posterior"],
         "training": ["train"],
     },
 )

@@ -31,7 +31,7 @@ class BoxFamily:
     enough that no window reaches across it.
     """
 
-    engines = ("numba", "torch")
+    engines = ("numba", "triton", "torch")
 
     def __init__(self, pre_inverse: DiagonalPreInverse, patch_size: int, padding: str, device: torch.device) -> None:
         mask = pre_inverse.mask.to(device)
@@ -58,15 +58,19 @@ class BoxFamily:
         self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int, engine: str
     ) -> SoftmaxState:
         """Merge the training images `B A x = z` with their values, both (B, C, H, W), into the state."""
-        return ENGINES[engine]().accumulate(
-            state,
-            queries.to(values.dtype),
-            self.features(z).to(values.dtype),
-            self._framed(values),
-            scale,
-            patch_size=self.patch_size,
-            strata=self.strata,
-            first_image=first,
+        return (
+            ENGINES[engine]
+            .load()
+            .accumulate(
+                state,
+                queries.to(values.dtype),
+                self.features(z).to(values.dtype),
+                self._framed(values),
+                scale,
+                patch_size=self.patch_size,
+                strata=self.strata,
+                first_image=first,
+            )
         )
 
 
