@@ -77,7 +77,7 @@ class BoxFamily:
 class WhitenedFamily:
     """`B B^T` circulant: `S[j, j'] = r[j - j']` with r the inverse transform of its spectrum; features `S^(-1/2) v`."""
 
-    engines = ("gemm",)
+    engines = ("mixed", "gemm")
 
     def __init__(self, pre_inverse: CirculantPreInverse, patch_size: int, device: torch.device) -> None:
         height, width = pre_inverse.spectrum.shape
@@ -101,14 +101,13 @@ class WhitenedFamily:
         self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int, engine: str
     ) -> SoftmaxState:
         """Merge the training images `B A x = z` with their values, both (B, C, H, W), into the state."""
-        return gemm.accumulate(
-            state,
-            queries,
-            self.features(z).flatten(0, 1),
-            values.flatten(2).transpose(1, 2).flatten(0, 1),
-            scale,
-            sources=numbered(self.places, first, len(z)).flatten(0, 1),
-        )
+
+        def block(i: int) -> gemm.Block:
+            """One training image, so that what is made of it stays in the cache."""
+            keys = self.features(z[i : i + 1])[0]
+            return keys, values[i].flatten(1).T, numbered(self.places, first + i, 1)[0]
+
+        return ENGINES[engine].load().accumulate(state, queries, map(block, range(len(z))), scale)
 
 
 class PositionFamily:
@@ -211,7 +210,7 @@ class ImageFamily:
         places = torch.zeros(1, 2, dtype=torch.int64, device=z.device)
         keys, values = self.features(z).flatten(1), values.flatten(1)
         sources = numbered(places, first, len(z))[:, 0]
-        return gemm.accumulate(state, queries.flatten(1)[:, None], keys, values, scale, sources=sources)
+        return gemm.accumulate(state, queries.flatten(1)[:, None], [(keys, values, sources)], scale)
 
     def accumulate_translated(
         self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int

@@ -82,6 +82,7 @@ ENGINES = {
         streams=True,
     ),
     "torch": Engine("box"),
+    "mixed": Engine("gemm_cpu", device="cpu", dtype=torch.float32, differentiable=False),
     "gemm": Engine("gemm"),
     "position": Engine("gemm"),
     "correlation": Engine("correlation"),

@@ -8,6 +8,8 @@ distances that decide at small sigma. Differentiable in q.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -16,23 +18,26 @@ from .state import SoftmaxState
 _BLOCK = 1 << 22  # pairs held at once
 
 
-def accumulate(
-    state: SoftmaxState, queries: Tensor, keys: Tensor, values: Tensor, scale: Tensor, *, sources: Tensor
-) -> SoftmaxState:
+Block = tuple[Tensor, Tensor, Tensor]
+
+
+def accumulate(state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor) -> SoftmaxState:
     """Merge all pairs (query row, key) into the state.
 
-    queries: (Q, n, F). keys: (K, F). values: (K, C), about their centre. scale: (Q,), the logit is `-scale * |q -
-    a|^2`. sources: (K, 3) int64. All sums are taken in float64.
+    queries: (Q, n, F). blocks: of keys (K, F), values (K, C) about their centre, and sources (K, 3) int64. scale:
+    (Q,), the logit is `-scale * |q - a|^2`. All sums are taken in float64.
     """
-    queries, keys, scale = queries.double(), keys.double(), scale.double()
+    queries, scale = queries.double(), scale.double()
     count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
-    centre = keys.mean(0)
-    q = queries - centre
-    norms = q.square().sum(-1, keepdim=True)
-    for block in torch.arange(len(keys), device=keys.device).split(count):
-        a = keys[block] - centre
-        d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
-        state = state.merge(_block(-scale[:, None, None] * d, values[block], sources[block], state.top_k))
+    for keys, values, sources in blocks:
+        keys = keys.double()
+        centre = keys.mean(0)
+        q = queries - centre
+        norms = q.square().sum(-1, keepdim=True)
+        for part in torch.arange(len(keys), device=keys.device).split(count):
+            a = keys[part] - centre
+            d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
+            state = state.merge(_block(-scale[:, None, None] * d, values[part], sources[part], state.top_k))
     return state
 
 
