@@ -94,20 +94,52 @@ def test_distances_are_exact_where_the_product_cancels(sigma, offset):
     for order in (torch.arange(700), torch.arange(700).flip(0)):
         blocks = [(a[part], u[part], places[part]) for part in order.split(90)]
         empty = SoftmaxState.empty((1, 5), 2, 4, a.device)
-        fast, plain = (engine.accumulate(empty, q, blocks, scale) for engine in (gemm_cpu, gemm))
+        fast, plain = (engine.accumulate(empty, q, blocks, scale, centre=0.0) for engine in (gemm_cpu, gemm))
         centre = torch.zeros(2)
         torch.testing.assert_close(fast.mean(centre), plain.mean(centre), rtol=0, atol=3e-6)
         torch.testing.assert_close(fast.top_logits, plain.top_logits, rtol=1e-9, atol=1e-6)
         assert torch.equal(fast.top_sources, plain.top_sources)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(1, 60),
+    queries=st.integers(1, 4),
+    sigma=st.sampled_from([1e-3, 0.1, 1.0, 10.0]),
+    kind=st.sampled_from(["identity", "mask", "blur pinv"]),
+    channels=st.sampled_from([1, 3]),
+    chunk_size=st.sampled_from([None, 7]),
+    seed=st.integers(0, 10**6),
+)
+def test_direct_differences_of_whole_images_equal_the_plain_engine(
+    count, queries, sigma, kind, channels, chunk_size, seed
+):
+    x = random_images(count, channels, 6, 5, torch.float32, seed)
+    x = torch.cat([x, x[:1]])  # a duplicate
+    mask = torch.rand(6, 5, generator=torch.Generator().manual_seed(seed)) < 0.7
+    physics, pre_inverse = {
+        "identity": (lemmse.Denoising(), "identity"),
+        "mask": (lemmse.Inpainting(mask), "tikhonov"),
+    }.get(kind) or operator(kind, 6, 5)
+    clean = torch.cat([x[:1], random_images(queries, channels, 6, 5, torch.float32, seed + 1)])
+    y = physics.measure(clean, sigma, generator=torch.Generator().manual_seed(seed))
+    fast = lemmse.MMSE(x, physics, pre_inverse=pre_inverse, chunk_size=chunk_size)
+    plain = lemmse.MMSE(x.double(), physics, pre_inverse=pre_inverse)
+    assert (fast.engine, plain.engine) == ("direct", "gemm")
+    fast, plain = fast.posterior(y, sigma, top_k=3), plain.posterior(y.double(), sigma, top_k=3)
+    for name in ("mean", "variance", "weights"):
+        torch.testing.assert_close(getattr(fast, name).double(), getattr(plain, name), rtol=0, atol=1e-5, msg=name)
+    torch.testing.assert_close(fast.log_density.double(), plain.log_density, rtol=1e-5, atol=1e-5)
+    assert ((fast.indices >= 0) == (plain.indices >= 0)).all()
+
+
 def test_the_state_it_is_given_goes_on():
     q, a, u, places = problem(300, 9)
     scale = torch.tensor([2.0], dtype=torch.float64)
     state = SoftmaxState.empty((1, 5), 2, 3, a.device)
-    whole = gemm_cpu.accumulate(state, q, [(a, u, places)], scale)
+    whole = gemm_cpu.accumulate(state, q, [(a, u, places)], scale, centre=0.0)
     for part in torch.arange(300).split(70):
-        state = gemm_cpu.accumulate(state, q, [(a[part], u[part], places[part])], scale)
+        state = gemm_cpu.accumulate(state, q, [(a[part], u[part], places[part])], scale, centre=0.0)
     torch.testing.assert_close(state.mean(torch.zeros(2)), whole.mean(torch.zeros(2)), rtol=0, atol=1e-6)
     torch.testing.assert_close(state.top_logits, whole.top_logits)
     assert torch.equal(state.top_sources, whole.top_sources)

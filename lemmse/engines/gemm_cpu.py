@@ -33,12 +33,14 @@ from .vectors import (
     any_above,
     exp2,
     fold_max,
+    insert,
     larger,
     load,
     load_row,
     lowest,
     splat,
     splat_row,
+    squared_distance,
     store,
     total,
 )
@@ -47,15 +49,6 @@ _BLOCK = 1 << 21  # pairs held at once: they stay in the cache
 _GROWTH = 24.0  # bits by which a logit may exceed that of the reference
 _TOLERANCE = 2.0**-20  # relative error of the sums that a pair may cause
 _ABSENT = 1e30  # |a|^2 of keys that fill up a vector
-
-
-@numba.njit(fastmath={"reassoc", "contract", "nsz"}, **JIT)
-def _distance(q, a):
-    """The squared distance of two rows of features, float64."""
-    d = 0.0
-    for f in range(len(q)):
-        d += (q[f] - a[f]) ** 2
-    return d
 
 
 @numba.njit(**JIT)
@@ -69,20 +62,6 @@ def _subtract_norms(z, norms):
     row = np.empty(IMAGES, np.float32)
     store(row, 0, fold_max(largest))
     return row.max()
-
-
-@numba.njit(**JIT)
-def _insert(top, numbers, d, number):
-    """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
-    j = len(top) - 1
-    if d >= top[j]:
-        return
-    while j > 0 and top[j - 1] > d:
-        top[j] = top[j - 1]
-        numbers[j] = numbers[j - 1]
-        j -= 1
-    top[j] = d
-    numbers[j] = number
 
 
 @numba.njit(**JIT)
@@ -113,7 +92,7 @@ def _take_out(z, j, lanes, q, keys, values, scale2, reference, sums, acc, top, n
         lanes &= lanes - np.uint64(1)
         if j + lane >= len(keys):
             return
-        d = _distance(q, keys[j + lane])
+        d = squared_distance(q, keys[j + lane])
         if (reference[0] - d) * scale2 > _GROWTH:
             _move_reference(d, scale2, reference, sums, acc)
         e = 2.0 ** ((reference[0] - d) * scale2)
@@ -124,7 +103,7 @@ def _take_out(z, j, lanes, q, keys, values, scale2, reference, sums, acc, top, n
             sums[2 + c] += e * u
             sums[2 + channels + c] += e * u * u
         if len(top):
-            _insert(top, numbers, d, first + j + lane)
+            insert(top, numbers, d, first + j + lane)
         z[j + lane] = -_ABSENT
 
 
@@ -169,7 +148,9 @@ def _kernel(keys, norms, values, first, z, q, norms_q, scale2, margin, reference
         acc[:] = 0
 
 
-def accumulate(state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor) -> SoftmaxState:
+def accumulate(
+    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+) -> SoftmaxState:
     """The contract of `gemm.accumulate`, for tensors on the CPU and logits of float32 accuracy."""
     shape, threads, channels = queries.shape[:2], torch.get_num_threads(), state.s1.shape[-1]
     rows, features = shape[0] * shape[1], queries.shape[2]
@@ -181,19 +162,19 @@ def accumulate(state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], sc
     edges = [rows * i // threads for i in range(threads + 1)]
     count = max(LANES, _BLOCK // rows // LANES * LANES)
     product = torch.empty(rows * count)
-    centre = None
+    mean = None
     with ThreadPoolExecutor(threads) as pool:
         for keys, values, places in blocks:
-            if centre is None:
-                centre, q = keys.mean(0), queries.flatten(0, 1)
-                twice = (2 * (q - centre)).float()
-                norms_q = (q - centre).square().sum(1)
+            if mean is None:
+                mean, q = keys.mean(0), queries.flatten(0, 1)
+                twice = (2 * (q - mean)).float()
+                norms_q = (q - mean).square().sum(1)
             for start in range(0, len(keys), count):
                 a = keys[start : start + count]
                 padded = torch.zeros(-(-len(a) // LANES) * LANES, features)
-                torch.sub(a, centre, out=padded[: len(a)])
+                torch.sub(a, mean, out=padded[: len(a)])
                 u = torch.zeros(channels, len(padded))
-                u[:, : len(a)] = values[start : start + count].T
+                u[:, : len(a)] = values[start : start + count].T - centre
                 norms = padded.square().sum(1)
                 longest = norms_q.sqrt() + norms.max().sqrt()
                 margin = scale2 * (4 + math.sqrt(features)) * 2**-24 * longest.square()

@@ -7,7 +7,8 @@ A `Block` holds `COLUMNS` neighbouring columns of `IMAGES` images, interleaved, 
     exp2                  2^x in float32                                  any_above     whether any lane of a > b
     fold_sum, fold_max    a Block to a Row, over its columns              total         the sum of a Row
     above, lowest         lanes where a > b as bits, and the first of them
-    add_moments           the sums of the online softmax
+    add_moments           the sums of the online softmax        squared_distance  of two arrays
+    insert                into an ascending list
 """
 
 from __future__ import annotations
@@ -273,3 +274,26 @@ def add_moments(acc, start, e, values, at, step, channels):
         store(acc, start, load_row(acc, start) + fold_sum(first))
         second = start + channels * IMAGES
         store(acc, second, load_row(acc, second) + fold_sum(first * u))
+
+
+@numba.njit(fastmath={"reassoc", "contract", "nsz"}, **JIT)
+def squared_distance(q, a):
+    """The squared distance of two vectors of features, in float64."""
+    d = 0.0
+    for f in range(len(q)):
+        d += (np.float64(q[f]) - np.float64(a[f])) ** 2
+    return d
+
+
+@numba.njit(**JIT)
+def insert(top, numbers, d, number):
+    """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
+    j = len(top) - 1
+    if d >= top[j]:
+        return
+    while j > 0 and top[j - 1] > d:
+        top[j] = top[j - 1]
+        numbers[j] = numbers[j - 1]
+        j -= 1
+    top[j] = d
+    numbers[j] = number
