@@ -1,4 +1,4 @@
-"""The command line: `lemmse book`, `lemmse run`, `lemmse data`.
+"""The command line: `lemmse book`, `lemmse run`, `lemmse bench`, `lemmse data`.
 
 Bad input ends with one line and exit code 2, a notebook or book that fails with 1, Ctrl-C with 130.
 """
@@ -56,6 +56,38 @@ def _is_path(value: object) -> bool:
     from .datasets import DATASETS
 
     return isinstance(value, str) and value not in DATASETS and Path(value).exists()
+
+
+@cli.command()
+@click.option("--family", "families", multiple=True, metavar="NAME", help="Only this one; may be repeated.")
+@click.option("--count", type=click.IntRange(min=1), help="Training images a cell [default: by family].")
+@click.option("--full", is_flag=True, help="Every cell; default: some twenty, in a few minutes on two cores.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the CPU [default: as torch].")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Table to write [default: build/bench.csv]."
+)
+def bench(
+    families: tuple[str, ...], count: int | None, full: bool, threads: int | None, device: str, output: Path | None
+) -> None:
+    """Measure the engines against a straightforward baseline, the roofline and float64; print and write a table."""
+    import torch
+
+    from .bench import FAMILIES, cells
+    from .bench_table import run, summary
+    from .pipeline import Project
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' is not there: torch finds no CUDA device, choose 'cpu'")
+    if threads:
+        torch.set_num_threads(threads)
+    output = output or Project.find().root / "build" / "bench.csv"
+    cases = cells(families or FAMILIES, full=full, count=count, device=device)
+    table, about = run(cases, output, full=full, device=torch.device(device))
+    click.echo(summary(table).to_string(index=False))
+    for name, value in about.items():
+        click.echo(f"{name}: {value}")
+    click.echo(f"wrote {output}", err=True)
 
 
 @cli.group()

@@ -80,6 +80,17 @@ class DataSet:
     fetch: Callable[[], Path] | None
 
 
+def is_here(name: str) -> bool:
+    """Whether a named set can be loaded without a download."""
+    check_choice(name, DATASETS, "data set")
+    if name == "fashion_mnist":
+        folders = (_local_folder("fashion-mnist"), cache_folder("data", name))
+        return all(any(f and (f / file).exists() for f in folders) for file, _ in _FASHION_FILES.values())
+    if name == "cifar10":
+        return _local_cifar() is not None or (cache_folder("data", name) / _CIFAR_FILE[0]).exists()
+    return True
+
+
 def fetch(name: str) -> Path:
     """Make sure that a named set is on this machine, downloading what is missing, and return where it is."""
     check_choice(name, DATASETS, "data set")

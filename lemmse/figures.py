@@ -159,3 +159,25 @@ def note_distance(row: dict[str, Tensor], name: str) -> str:
         return ""
     other = "truth" if name == "formula" else "formula"
     return f"{float(psnr(row[name][None], row[other][None])):.1f} dB to {other}"
+
+
+def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) -> Figure:
+    """`y` against the column and axis label of each panel, both logarithmic: a line for each engine, and the roofline.
+
+    A frame has the columns engine, y, what it is drawn against, and roofline, in the unit of y.
+    """
+    figure, axes = new_figure(1, len(panels), 3.8 * len(panels), 3.2, sharey=True)
+    for axis, (frame, x, xlabel) in zip(axes[0], panels, strict=True):
+        for turn, (name, part) in enumerate(frame.groupby("engine", sort=False)):
+            line = part.groupby(x)[y].median()
+            axis.plot(line.index, line, label=name, markersize=5, **style(name, turn))
+        roof = frame.groupby(x)["roofline"].median()
+        axis.plot(roof.index, roof, color="#444444", linewidth=1, linestyle=(0, (1, 1)), label="roofline")
+        ticks = sorted(set(frame[x]))
+        axis.set(xscale="log", yscale="log", xticks=ticks, xlabel=xlabel)
+        axis.set_xticklabels([f"{tick:g}" for tick in ticks])
+        axis.tick_params(axis="x", which="minor", bottom=False)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel(label)
+    axes[0][-1].legend(fontsize=8)
+    return figure

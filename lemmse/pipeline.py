@@ -1,7 +1,7 @@
 """From a notebook source to an executed notebook: presets, keys, papermill, and what to keep when a cell fails.
 
-A notebook is executed again only if its key changes: a hash of its source, its parameters, the library code, and the
-committed results. An executed notebook is complete or absent: it is written aside and renamed.
+A notebook is executed again only if its key changes: a hash of its source, its parameters, the library code, the
+benchmarks, and the committed results. An executed notebook is complete or absent: it is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Project:
 
         given = (parameters, os.environ.get("LEMMSE_DATA"), torch.__version__)
         digest = hashlib.sha256(source.read_bytes() + json.dumps(given, sort_keys=True).encode())
-        for folder in (Path(__file__).parent, self.root / "results"):
+        for folder in (Path(__file__).parent, self.root / "results", self.root / "benchmarks"):
             for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".csv", ".json")):
                 digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
         for value in parameters.values():

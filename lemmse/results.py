@@ -33,3 +33,20 @@ def committed_table(name: str, root: Path | None = None) -> Any:
     rows = ["operator", "patch_size", "network", "split"]
     table = pd.read_csv(folder / f"{name}.csv").pivot_table("psnr_mean", rows, "sigma", sort=False)
     return table.style.format(precision=1).set_caption(f"Committed, not live: PSNR to the formula in dB. {said}")
+
+
+def committed_bench(root: Path | None = None) -> Any:
+    """`results/bench_cuda.csv`, what `lemmse bench` measured on a GPU, or a sentence that nobody has."""
+    from IPython.display import Markdown
+
+    from .bench_table import read, summary
+
+    path = (root or Project.find().root) / "results" / "bench_cuda.csv"
+    if not path.exists():
+        return Markdown(
+            "No GPU has been measured: no table is committed. "
+            "`lemmse bench --full --device cuda -o results/bench_cuda.csv` makes it on a machine that has one."
+        )
+    table, about = read(path)
+    said = "; ".join(f"{key}: {value}" for key, value in about.items())
+    return summary(table).style.hide(axis="index").set_caption(f"Committed, not live. {said}")
