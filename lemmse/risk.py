@@ -1,0 +1,64 @@
+"""The risk of a solver on the training distribution, and how it splits at the optimum:
+
+    E |f - x|^2 = E |f - LE|^2 + E |LE - x|^2        for every f that is local and commutes with translations,
+
+with LE the LE-MMSE estimate for the same measurement. The rest, `E 2 (f - LE)(LE - x)`, is zero for such f only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .checks import check_count, check_images
+from .physics import Physics
+
+
+class Split(NamedTuple):
+    """Means over images of squared differences per pixel and channel; `error` is the standard error of `rest`.
+
+    risk: |f - x|^2. distance: |f - LE|^2. floor: |LE - x|^2. rest: risk - distance - floor.
+    """
+
+    risk: float
+    distance: float
+    floor: float
+    rest: float
+    error: float
+
+
+def training_draws(
+    images: Tensor, physics: Physics, count: int, *, sigma_min: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x (Q, C, H, W), y = A x + sigma e, and sigma (Q,), Q = count, drawn as training draws them.
+
+    x is one of the images, each equally often as far as count allows; sigma ~ U(sigma_min, 1), in equal strata, which
+    changes no mean and makes it more precise. Raises ValueError for bad input.
+    """
+    check_images(images)
+    check_count(count, "count")
+    if not 0 <= sigma_min < 1:
+        raise ValueError(f"sigma_min must be in [0, 1), got {sigma_min!r}")
+    rounds = [torch.randperm(len(images), generator=generator) for _ in range(math.ceil(count / len(images)))]
+    x = images[torch.cat(rounds)[:count].to(images.device)]
+    strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    sigma = (sigma_min + (1 - sigma_min) * strata).to(images.device, images.dtype)
+    return x, physics.measure(x, sigma, generator=generator), sigma
+
+
+def split_risk(estimate: Tensor, optimum: Tensor, truth: Tensor) -> Split:
+    """The risk of `estimate` = f(y), split at `optimum` = LE(y); all (Q, C, H, W), Q >= 2 independent draws.
+
+    Computed in float64. Raises ValueError for other shapes.
+    """
+    if not estimate.shape == optimum.shape == truth.shape or truth.ndim != 4 or len(truth) < 2:
+        shapes = ", ".join(str(tuple(t.shape)) for t in (estimate, optimum, truth))
+        raise ValueError(f"split_risk needs three (Q, C, H, W) batches of one shape, Q >= 2, got {shapes}")
+    f, le, x = (t.double() for t in (estimate, optimum, truth))
+    risk, distance, floor = ((a - b).square().mean((1, 2, 3)) for a, b in ((f, x), (f, le), (le, x)))
+    rest = risk - distance - floor
+    error = rest.std() / math.sqrt(len(rest))
+    return Split(*(float(v) for v in (risk.mean(), distance.mean(), floor.mean(), rest.mean(), error)))
