@@ -8,13 +8,19 @@ with LE the LE-MMSE estimate for the same measurement. The rest, `E 2 (f - LE)(L
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .checks import check_count, check_images
+from .comparison import EQUAL
 from .physics import Physics
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Split(NamedTuple):
@@ -62,3 +68,32 @@ def split_risk(estimate: Tensor, optimum: Tensor, truth: Tensor) -> Split:
     rest = risk - distance - floor
     error = rest.std() / math.sqrt(len(rest))
     return Split(*(float(v) for v in (risk.mean(), distance.mean(), floor.mean(), rest.mean(), error)))
+
+
+@torch.no_grad()
+def distances(
+    estimators: dict[str, Callable[[Tensor, float], Tensor]],
+    physics: Physics,
+    images: Tensor,
+    sigmas: Iterable[float],
+    *,
+    generator: torch.Generator,
+) -> pd.DataFrame:
+    """How far the estimators of the same measurements are from one another and from the truth, with B = I.
+
+    One row for each sigma, image and pair, in both orders: columns sigma, image, one, other, mse (mean squared
+    difference per pixel, in float64) and psnr (dB, at most `EQUAL`). `other` may be "truth".
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    rows = []
+    for sigma in tqdm(list(sigmas), desc=f"restoring {len(images)} images"):
+        y = physics.measure(images, sigma, generator=generator)
+        found = {name: estimate(y, sigma) for name, estimate in estimators.items()} | {"truth": images}
+        for a, b in combinations(found, 2):
+            for image, mse in enumerate((found[a] - found[b]).double().square().mean((1, 2, 3)).tolist()):
+                value = min(EQUAL, -10 * math.log10(mse)) if mse else EQUAL
+                row = {"sigma": sigma, "image": image, "mse": mse, "psnr": value}
+                rows += [{**row, "one": a, "other": b}, {**row, "one": b, "other": a}]
+    return pd.DataFrame(rows)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import lemmse
-from lemmse.risk import split_risk, training_draws
+from lemmse.comparison import EQUAL
+from lemmse.risk import distances, split_risk, training_draws
 
 from .conftest import random_images
 
@@ -47,6 +48,16 @@ def test_draws_are_those_of_training():
     assert (((sigma.sort().values - 0.1) / 0.09).floor() == torch.arange(10)).all(), "one in each stratum"
     assert y.shape == x.shape
     assert not torch.equal(y, x)
+
+
+def test_distances_are_those_between_all_pairs():
+    estimators = {"same": lambda y, sigma: X[:2] + 0 * y, "half": lambda y, sigma: X[:2] - 0.1}
+    found = distances(estimators, PHYSICS, X[:2], [0.1, 0.2], generator=torch.Generator().manual_seed(0))
+    assert len(found) == 2 * 2 * 3 * 2  # sigmas, images, pairs, orders
+    mean = found.groupby(["one", "other"]).psnr.mean()
+    assert mean["half", "truth"] == mean["truth", "half"] == pytest.approx(20)
+    assert mean["same", "truth"] == EQUAL
+    assert mean["same", "half"] == pytest.approx(20)
 
 
 def test_bad_input():
