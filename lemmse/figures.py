@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .comparison import EQUAL
 from .metrics import psnr
 
 if TYPE_CHECKING:
@@ -162,7 +163,8 @@ def note_distance(row: dict[str, Tensor], name: str) -> str:
 
 
 def note_truth(row: dict[str, Tensor], name: str) -> str:
-    """Under an estimate: its PSNR to the truth."""
+    """Under an estimate: its PSNR to the truth, "exact" from `EQUAL` dB on."""
     if name in ("measurement", "truth"):
         return ""
-    return f"{float(psnr(row[name][None], row['truth'][None])):.1f} dB".replace("inf dB", "exact")
+    found = float(psnr(row[name][None], row["truth"][None]))
+    return "exact" if found >= EQUAL else f"{found:.1f} dB"
