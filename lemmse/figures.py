@@ -168,3 +168,54 @@ def note_truth(row: dict[str, Tensor], name: str) -> str:
         return ""
     found = float(psnr(row[name][None], row["truth"][None]))
     return "exact" if found >= EQUAL else f"{found:.1f} dB"
+
+
+def agreement(tables: dict[str, pd.DataFrame]) -> Figure:
+    """PSNR in dB between all pairs of estimates: a panel for each square table; dark is close."""
+    figure, axes = new_figure(1, len(tables), 3.7 * len(tables), 3.4)
+    low, high = min(t.min(axis=None) for t in tables.values()), max(t.max(axis=None) for t in tables.values())
+    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
+        axis.imshow(table, cmap="Greys", vmin=low - 0.3 * (high - low), vmax=high)
+        for row, values in enumerate(table.to_numpy()):
+            for col, value in enumerate(values):
+                if row != col:
+                    colour = "white" if value > (low + high) / 2 else "black"
+                    axis.text(col, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+        names = list(table.index)
+        axis.set(xticks=range(len(names)), yticks=range(len(names)), yticklabels=names, title=title)
+        axis.set_xticklabels(names, rotation=30, ha="right")
+    return figure
+
+
+def risk_floor(frame: pd.DataFrame) -> Figure:
+    """Training against its floor: the risk against steps, and the gap to the floor against the distance to LE-MMSE.
+
+    frame: columns network, steps, and those of `risk.Split`, in squared error per pixel; drawn times 1000.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure, axes = new_figure(1, 2, 7.2, 3.3)
+    left, right = axes[0]
+    for turn, (name, part) in enumerate(frame.groupby("network", sort=False)):
+        look = style(str(name), turn) | {"label": name, "markersize": 5}
+        left.plot(part["steps"], 1e3 * part["risk"], **look)
+        gap = part["risk"] - part["floor"]
+        look["linestyle"] = "none"
+        right.errorbar(1e3 * part["distance"], 1e3 * gap, 1e3 * part["error"], capsize=2, **look)
+    left.axhline(1e3 * frame["floor"].mean(), label="LE-MMSE: the floor", **{**STYLES["LE-MMSE"], "marker": ""})
+    ends = [1e3 * frame["distance"].min() / 1.3, 1e3 * frame["distance"].max() * 1.3]
+    right.plot(ends, ends, color="#444444", linewidth=1, label="equal")
+    left.set(xscale="log", xlabel="steps of training", ylabel="risk (squared error x 1000)")
+    left.set_xticks(sorted(set(frame["steps"])), [str(s) for s in sorted(set(frame["steps"]))])
+    left.minorticks_off()
+    right.set(
+        xscale="log", yscale="log", xlabel="distance to LE-MMSE (squared, x 1000)", ylabel="risk - floor (x 1000)"
+    )
+    for scale in (right.xaxis, right.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
+    for axis in axes[0]:
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return figure

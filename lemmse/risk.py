@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .checks import check_count, check_images
 from .comparison import EQUAL
+from .estimators import LocalEquivariantMMSE
+from .networks import ARCHITECTURES
 from .physics import Physics
+from .training import train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,4 +99,55 @@ def distances(
                 value = min(EQUAL, -10 * math.log10(mse)) if mse else EQUAL
                 row = {"sigma": sigma, "image": image, "mse": mse, "psnr": value}
                 rows += [{**row, "one": a, "other": b}, {**row, "one": b, "other": a}]
+    return pd.DataFrame(rows)
+
+
+def error_correlation(pairs: pd.DataFrame, networks: Iterable[str], reference: str, by: list[str]) -> pd.Series:
+    """Correlation of `f - reference` between two networks, mean over their pairs, for each of `by`: 0 if independent.
+
+    pairs: what `distances` returns. From `|f - g|^2 = |f - r|^2 + |g - r|^2 - 2 <f - r, g - r>`.
+    """
+    mse = pairs.groupby(["one", "other", *by]).mse.mean()
+    found = []
+    for f, g in combinations(networks, 2):
+        from_f, from_g = mse[f, reference], mse[g, reference]
+        found.append((from_f + from_g - mse[f, g]) / (2 * (from_f * from_g) ** 0.5))
+    return sum(found) / len(found)
+
+
+def training_path(
+    architectures: Iterable[str],
+    optimum: LocalEquivariantMMSE,
+    checkpoints: Iterable[int],
+    *,
+    size: str,
+    draws: int,
+    sigma_min: float,
+    seed: int,
+    **training: Any,
+) -> pd.DataFrame:
+    """The split of the risk at each checkpoint of a training: columns network, steps, and those of `Split`.
+
+    Training goes on from checkpoint to checkpoint, and the learning rate decays to zero before each. All risks are over
+    the same `draws` draws of the training distribution. training: batch_size and lr. Needs B = I and images in memory.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    images, physics, marks = optimum.images, optimum.physics, [0, *checkpoints]
+    generator = torch.Generator().manual_seed(seed)
+    x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
+    best = optimum(y, sigma)
+    rows = []
+    with tqdm(total=len(list(architectures)) * marks[-1], unit="step") as bar, torch.random.fork_rng(devices=[]):
+        for name in architectures:
+            bar.set_description(name)
+            torch.manual_seed(seed)
+            net = ARCHITECTURES[name](images.shape[1], optimum.patch_size, size)
+            source = torch.Generator(images.device).manual_seed(seed)
+            options = {**training, "sigma_min": sigma_min, "generator": source, "progress": False}
+            for before, after in pairwise(marks):
+                net = train(net, images, physics, steps=after - before, **options)
+                rows.append({"network": name, "steps": after, **split_risk(net(y, sigma), best, x)._asdict()})
+                bar.update(after - before)
     return pd.DataFrame(rows)

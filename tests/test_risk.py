@@ -7,7 +7,7 @@ import torch
 
 import lemmse
 from lemmse.comparison import EQUAL
-from lemmse.risk import distances, split_risk, training_draws
+from lemmse.risk import distances, error_correlation, split_risk, training_draws, training_path
 
 from .conftest import random_images
 
@@ -58,6 +58,31 @@ def test_distances_are_those_between_all_pairs():
     assert mean["half", "truth"] == mean["truth", "half"] == pytest.approx(20)
     assert mean["same", "truth"] == EQUAL
     assert mean["same", "half"] == pytest.approx(20)
+
+
+def test_correlation_of_errors():
+    g = torch.Generator().manual_seed(0)
+    a, b = (0.1 * torch.randn(X.shape, generator=g, dtype=X.dtype) for _ in range(2))
+    estimators = {"r": lambda y, s: X, "a": lambda y, s: X + a, "2a": lambda y, s: X + 2 * a, "b": lambda y, s: X + b}
+    pairs = distances(estimators, PHYSICS, X, [0.1], generator=g)
+    assert error_correlation(pairs, ["a", "2a"], "r", ["sigma"])[0.1] == pytest.approx(1)
+    expected = float((a * b).sum() / (a.norm() * b.norm()))
+    assert error_correlation(pairs, ["a", "b"], "r", ["sigma"])[0.1] == pytest.approx(expected)
+
+
+def test_path_stays_above_the_floor_and_does_not_touch_the_global_seed():
+    images = X.float()
+    optimum = lemmse.LocalEquivariantMMSE(images, PHYSICS, patch_size=3)
+    options = {"size": "small", "draws": 200, "sigma_min": 0.1, "seed": 0, "batch_size": 4, "lr": 2e-3}
+    before = torch.get_rng_state()
+    path = training_path(["PatchMLP", "ResNet"], optimum, [1, 20], **options)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert path[["network", "steps"]].to_numpy().tolist() == [
+        ["PatchMLP", 1], ["PatchMLP", 20], ["ResNet", 1], ["ResNet", 20]
+    ]  # fmt: skip
+    assert (path.risk - path.floor > -3 * path.error).all()
+    assert (path.rest.abs() < 4 * path.error).all()
+    assert path.floor.nunique() == 1
 
 
 def test_bad_input():
