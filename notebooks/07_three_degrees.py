@@ -14,9 +14,8 @@
 # images to no more than {glue:text}`test_mmse:.1f` and {glue:text}`test_emmse:.1f` dB; LE-MMSE reaches
 # {glue:text}`test_le:.1f` dB there, and the networks {glue:text}`test_low:.1f` to {glue:text}`test_high:.1f` dB.
 #
-# **The formulas** are {eq}`eq-mmse`, {eq}`eq-emmse` and {eq}`eq-lemmse` of {doc}`/theory`: the least squared error over
-# all maps; over those that commute with translations; over those that also see $P \times P$ pixels only. Each class
-# lies in the one before it, so on the training distribution
+# **The formulas**, {eq}`eq-mmse`, {eq}`eq-emmse` and {eq}`eq-lemmse` of {doc}`/theory`, are best in smaller classes
+# among maps: all; those that commute with translations; those that also see only $P \times P$ pixels. So, in training,
 #
 # $$
 # \mathbb E \lVert \hat x_{\mathrm{MMSE}} - x \rVert^2 \le \mathbb E \lVert \hat x_{\mathrm{E}} - x \rVert^2
@@ -63,6 +62,15 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # {glue:text}`count` images ({glue:text}`data`) of {glue:text}`size` x {glue:text}`size` pixels, noise, $P =$
 # {glue:text}`patch_size`; the networks of {doc}`01_theory_predicts_network`. All restore the same measurements of
 # {glue:text}`tested` training images, drawn at random, and {glue:text}`tested` test images.
+#
+# MMSE answers a test image with a training image, E-MMSE with one that is moved: sharp and wrong; the others are not.
+#
+# ```{glue:figure} degrees
+# :name: fig-degrees
+# :alt: Training and test images; columns are measurement, MMSE, E-MMSE, LE-MMSE, a network, truth.
+#
+# Two training and two test images at $\sigma =$ {glue:text}`shown`. Under each estimate: its PSNR to the truth.
+# ```
 
 # %% tags=["hide-input"]
 images = load_images(data, count=count, size=size, channels=1)
@@ -92,17 +100,6 @@ lines = figures.psnr_lines(capped, "psnr", "one", "split", label="estimate to tr
 glue("memory", lines, display=False)
 
 # %% [markdown]
-# MMSE answers a test image with a training image, E-MMSE with one that is moved: sharp and wrong. LE-MMSE and the
-# network are blurred and right.
-#
-# ```{glue:figure} degrees
-# :name: fig-degrees
-# :alt: Training and test images; columns are measurement, MMSE, E-MMSE, LE-MMSE, a network, truth.
-#
-# Two training and two test images at $\sigma =$ {glue:text}`shown`. Under each estimate: its PSNR to the truth.
-# ```
-
-# %% [markdown]
 # ## Memorisation against generalisation
 #
 # ```{glue:figure} memory
@@ -129,9 +126,9 @@ glue("memory", lines, display=False)
 # ```{glue:figure} identity
 # :name: tab-identity
 #
-# Squared error per pixel, times 1000: the first column rises in the order {eq}`eq-order`. At each noise level by itself,
-# on {glue:text}`tested` training images, no neighbours are out of order by more than {glue:text}`out_of_order:.1f`
-# standard errors of their difference. Rest: left minus right side, in per cent of the left, ± its standard error.
+# Squared error per pixel, times 1000: the first column rises in the order {eq}`eq-order`. At each noise level, on
+# {glue:text}`tested` training images, neighbours are out of order by at most {glue:text}`out_of_order:.1f` standard
+# errors of their difference. Rest: left minus right side, in per cent of the left, ± its standard error.
 # ```
 
 # %% tags=["hide-input"]
@@ -159,15 +156,14 @@ z = pd.concat([step.mean() / step.sem().clip(lower=1e-9) for step in steps_up])
 score = pairs.groupby(["split", "other", "sigma", "one"]).psnr.mean().unstack("one")
 on_test = score.loc["test", "truth"]
 gap = score.loc["training", "truth"] - on_test
+lead = on_test["LE-MMSE"] - on_test[["MMSE", "E-MMSE"]].max(axis=1)
 sided = (score.loc["test", "LE-MMSE"] - score.loc["test", "E-MMSE"])[architectures]  # dB nearer to LE-MMSE
 covering = LocalEquivariantMMSE(images, physics, patch_size=size | 1)(y[:2], 0.3)
 assert (covering - estimators["E-MMSE"](y[:2], 0.3)).abs().max() < 1e-4, "a window as large as the image: E-MMSE"
 held = {
     "the risks are in order": (z > -3).all(),
     "LE-MMSE recites least": gap["LE-MMSE"][shown] < 5 < 20 < gap[["E-MMSE", "MMSE"]].loc[shown].min(),
-    "LE-MMSE leads on test images to sigma 0.4": (on_test["LE-MMSE"] > on_test[["MMSE", "E-MMSE"]].max(axis=1))[
-        :0.4
-    ].all(),
+    "LE-MMSE leads on test images to sigma 0.4": (lead[:0.4] > 0).all(),
     "the networks side with LE-MMSE": (sided > 3).all(axis=None),  # dB: at most half the squared distance
     "the identity holds for local maps": (rest.abs() < 3 * error)[[*architectures, "measurement"]].all(),
     "to the third digit": (error[architectures] < 0.3).all(),  # per cent
@@ -182,16 +178,15 @@ else:
 # %% tags=["remove-cell"]
 for name in ("count", "data", "size", "patch_size", "tested", "draws", "shown", "recalled"):
     glue(name, globals()[name], display=False)
-reached = on_test[architectures].loc[shown].astype(float)
-measured = {"test_low": reached.min(), "test_high": reached.max(), "out_of_order": -min(0.0, z.min())}
+reached = on_test.loc[shown]
+measured = {"test_low": reached[architectures].min(), "test_high": reached[architectures].max()}
 for name, key in (("mmse", "MMSE"), ("emmse", "E-MMSE"), ("le", "LE-MMSE")):
-    measured[f"test_{name}"] = float(on_test[key][shown])
-    measured[f"recall_{name}"] = float(on_test[key][shown] + gap[key][shown])
+    measured |= {f"test_{name}": reached[key], f"recall_{name}": reached[key] + gap[key][shown]}
+for name, value in {**measured, "out_of_order": -min(0.0, z.min())}.items():
+    glue(name, float(value), display=False)
 for name, key, least in (("ahead", "E-MMSE", 0), ("network_ahead", best, 0.5)):
     levels = on_test.index[on_test[key] > on_test["LE-MMSE"] + least]
-    measured[name] = ", ".join(f"{s:g}" for s in levels) or "none of these levels"
-for name, value in measured.items():
-    glue(name, value, display=False)
+    glue(name, ", ".join(f"{s:g}" for s in levels) or "none of these levels", display=False)
 
 # %% [markdown]
 # ## Try it

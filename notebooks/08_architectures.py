@@ -12,8 +12,8 @@
 # **Answer.** No: what they share, receptive field and equivariance, decides what they learn. On this run they agree
 # with one another to {glue:text}`pair_low:.1f` dB or better for $\sigma \ge$ {glue:text}`from_sigma` (means over
 # images, the worst pair), and with the formula to {glue:text}`formula_low:.1f` dB or better. At every checkpoint of
-# every training, the loss exceeds the LE-MMSE risk by the squared distance to the formula, within
-# {glue:text}`worst_rest:.2f` % of the loss.
+# every training, the loss exceeds the LE-MMSE risk by the squared distance to the formula, to within
+# {glue:text}`worst:.1f` standard errors of the difference.
 #
 # **The formula.** LE-MMSE, {eq}`eq-lemmse` of {doc}`/theory`, has the least risk of all local, equivariant maps, and
 #
@@ -121,7 +121,7 @@ glue("pairs", lines, display=False)
 # :alt: Left, risk against training steps for three networks above the LE-MMSE floor; right, gap against distance.
 #
 # Left: the risk of each network falls towards the floor and does not pass it. Right: at each checkpoint the gap to the
-# floor, with its standard error, against the distance to the formula; equation {eq}`eq-floor` is the line.
+# floor against the distance to the formula; bars: standard error of their difference; line: {eq}`eq-floor`.
 # ```
 
 # %% tags=["hide-input"]
@@ -173,7 +173,7 @@ high = sigma_of >= shown
 measured = {"pair_low": between[high].min(axis=None), "formula_low": to_formula[high].min(axis=None)}
 measured |= {"from_sigma": shown, "sigma_low": min(sigmas), "sigma_high": max(sigmas)}
 measured |= {"shared_low": shared["test", min(sigmas)], "shared_high": shared["test", max(sigmas)]}
-measured["worst_rest"] = 100 * (path.rest.abs() / path.risk).max()
+measured["worst"] = (path.rest.abs() / path.error).max()
 for name, value in measured.items():
     glue(name, float(value), display=False)
 
