@@ -59,7 +59,7 @@ FAMILIES = {
     "inpainting": Family("centre inpainting", "pinv", LocalEquivariantMMSE, 2, 1024, 16),
     "blur": Family("Gaussian blur", "pinv", LocalEquivariantMMSE, 2, 256, 16),
     "E-MMSE": Family("denoising", "identity", EquivariantMMSE, 1, 1024, 256),
-    "MMSE": Family("denoising", "identity", MMSE, 0, 4096, 4096),
+    "MMSE": Family("denoising", "identity", MMSE, 0, 4000, 4000),
 }
 
 

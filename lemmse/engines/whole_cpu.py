@@ -24,6 +24,7 @@ _CLOSE = 20.0  # bits
 _ROUNDING = 2.0**-20  # of a float32 sum of squares, relative: partial sums run in parallel
 _GROWTH = 24.0  # bits by which a logit may exceed that of the reference
 _FLUSH = 64  # images summed in float32
+_LEAST = 1 << 22  # squared differences that are worth a thread of their own
 _VECTOR = {"fastmath": {"reassoc", "contract", "nsz"}, **JIT}
 
 
@@ -99,12 +100,14 @@ def accumulate(
     state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
 ) -> SoftmaxState:
     """The contract of `gemm.accumulate` on the CPU, for rows (Q, 1) and values of float32 accuracy."""
-    q, threads = queries[:, 0].contiguous(), torch.get_num_threads()
-    with ThreadPoolExecutor(threads) as pool:
+    q = queries[:, 0].contiguous()
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for block in blocks:
-            share = -(-len(block[0]) // threads)
-            parts = pool.map(partial(_sum, state, q, block, scale, centre, share), range(0, len(block[0]), share))
-            for part in list(parts):
+            count = len(block[0])
+            share = max(-(-count // torch.get_num_threads()), _LEAST // q.numel())
+            starts = range(0, count, share)
+            run = partial(_sum, state, q, block, scale, centre, share)
+            for part in list(pool.map(run, starts)) if len(starts) > 1 else [run(0)]:
                 state = state.merge(part)
     return state
 
