@@ -41,6 +41,8 @@ OTHERS = [
     {"color": "#009E73", "marker": "D", "linestyle": "-."},
     {"color": "#CC79A7", "marker": "P", "linestyle": ":"},
     {"color": "#E69F00", "marker": "v", "linestyle": "-"},
+    {"color": "#56B4E9", "marker": "^", "linestyle": "--"},
+    {"color": "#000000", "marker": "X", "linestyle": "-."},
 ]
 
 
@@ -281,7 +283,7 @@ def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int,
         for axis in line[1 + len(found) :]:
             axis.axis("off")
         for axis, source in zip(line[1:], found, strict=False):
-            draw_image(axis, source.image, f"{100 * source.weight:.0f} %", f"centre {source.value:.2f}")
+            draw_image(axis, source.image, f"{100 * source.weight:.2g} %", f"centre {source.value:.2f}")
             corner = (source.col - patch_size / 2, source.row - patch_size / 2)
             frame = {"fill": False, "edgecolor": STYLES["UNet"]["color"], "linewidth": 1.5}
             axis.add_patch(Rectangle(corner, patch_size, patch_size, **frame))

@@ -25,13 +25,14 @@ class Source(NamedTuple):
     value: float
 
 
-def patchwork_table(posterior: Posterior, truth: Tensor) -> pd.DataFrame:
-    """One row for each image; the training image it may be is the one of its number.
+def patchwork_table(posterior: Posterior, truth: Tensor, images: Tensor) -> pd.DataFrame:
+    """One row for each image of the posterior; `images` are the training images.
 
     effective, low, high: median and quartiles over pixels of the effective number of samples. heaviest: mean weight of
     the heaviest source. sources: number of training images among the heaviest. own: share of pixels whose heaviest
-    source is the pixel itself. together: share of pairs of neighbouring pixels whose heaviest sources are neighbours,
-    in the same direction, in one training image. psnr: to the truth, dB. Raises ValueError if top_k was 0.
+    source has exactly their value: the pixel itself, or its copy in an overlapping crop. together: share of pairs of
+    neighbouring pixels whose heaviest sources are neighbours, in the same direction, in one training image. psnr: to
+    the truth, dB. Raises ValueError if top_k was 0.
     """
     import pandas as pd
 
@@ -44,8 +45,8 @@ def patchwork_table(posterior: Posterior, truth: Tensor) -> pd.DataFrame:
         .flatten(1)
         .quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=best.device), dim=1)
     )
-    image, row, col = (torch.arange(n, device=best.device) for n in (count, height, width))
-    itself = torch.stack(torch.meshgrid(image, row, col, indexing="ij"), -1)
+    image, row, col = best.unbind(-1)
+    own = (images[image, :, row, col].movedim(-1, 1) == truth).all(1)
     sides = torch.tensor([height, width], device=best.device)
     together = torch.zeros(count, device=best.device)
     for axis in (1, 2):
@@ -60,7 +61,7 @@ def patchwork_table(posterior: Posterior, truth: Tensor) -> pd.DataFrame:
             "high": quartiles[2].tolist(),
             "heaviest": posterior.weights[..., 0].mean((1, 2)).tolist(),
             "sources": [len(b[..., 0].unique()) for b in best],
-            "own": (best == itself).all(-1).float().mean((1, 2)).tolist(),
+            "own": own.float().mean((1, 2)).tolist(),
             "together": together.tolist(),
             "psnr": psnr(posterior.mean, truth).tolist(),
         }
