@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .bench import PATCH_SIZES, SIGMAS, Case, in_fresh_process, load, make_estimator, measure, medians
-from .cache import write_atomically
+from .bench import PATCH_SIZES, SIGMAS, Case, baselines, in_fresh_process, load, make_estimator, measure, medians
+from .cache import writable_folder, write_atomically
 from .estimators import LocalEquivariantMMSE
 from .machine import describe, exponentials_per_second, peak_megabytes
 from .physics import Denoising
@@ -39,7 +39,15 @@ class Check:
 
 
 def run(cases: list[Case], output: Path, *, full: bool, device: torch.device) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Measure the cells, then the checks, with a progress bar, and write the table; returns what `read` does."""
+    """Measure the cells, then the checks, with a progress bar, and write the table; returns what `read` does.
+
+    Raises ValueError before anything is measured: more images than there are, a folder that can't be written, no
+    baselines.
+    """
+    baselines()
+    writable_folder(output.parent, "folder of the table")
+    for case in cases:
+        load(case)
     about = describe(device)
     roofline = exponentials_per_second(device)
     about["roofline"] = f"{roofline / 1e9:.3g} G exponentials/s"
