@@ -21,8 +21,8 @@ from torch import Tensor
 
 from .checks import check_choice, check_patch_size
 from .engines.state import SoftmaxState
-from .families import BoxFamily, ImageFamily, PositionFamily, WhitenedFamily
-from .mixture import CENTRE, MixtureEstimator
+from .families import CENTRE, BoxFamily, ImageFamily, PositionFamily, WhitenedFamily
+from .mixture import MixtureEstimator
 from .physics import Physics
 from .posterior import PartialSum, Posterior
 from .preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse
@@ -76,14 +76,12 @@ class LocalEquivariantMMSE(MixtureEstimator):
             self.family = WhitenedFamily(B, patch_size, self.device)
         else:
             self.family = PositionFamily(B, patch_size, self.shape[1:], self.device)
+        self._accumulate = self.family.accumulate
         self._choose_engine(self.family.engines)
 
     def _rows(self, z: Tensor, top_k: int) -> tuple[Tensor, SoftmaxState]:
         rows = (len(z), self.family.state_rows)
         return self.family.features(z), SoftmaxState.empty(rows, self.shape[0], top_k, self.device)
-
-    def _merge(self, state: SoftmaxState, *block: Any, engine: str) -> SoftmaxState:
-        return self.family.accumulate(state, *block, engine)
 
     def finish(self, partial: PartialSum) -> Posterior:
         """What the sums over a whole data set say; any estimator of the same physics and size can tell."""
@@ -194,10 +192,8 @@ class MMSE(_WholeImageEstimator):
 
     def __init__(self, images: Tensor | Iterable[Tensor], physics: Physics, **options: Any) -> None:
         super().__init__(images, physics, **options)
-        self._choose_engine(("gemm",))
-
-    def _merge(self, state: SoftmaxState, *block: Any, engine: str) -> SoftmaxState:
-        return self.family.accumulate_whole(state, *block)
+        self._accumulate = self.family.accumulate_whole
+        self._choose_engine(("direct", "gemm"))
 
 
 class EquivariantMMSE(_WholeImageEstimator):
@@ -212,6 +208,7 @@ class EquivariantMMSE(_WholeImageEstimator):
         self.window = None
         if isinstance(self.pre_inverse, DensePreInverse):
             self.window = LocalEquivariantMMSE(images, physics, patch_size=max(self.shape[1:]) | 1, **options)
+        self._accumulate = self.family.accumulate_translated
         self._choose_engine(self.window.family.engines if self.window else ("correlation",))
 
     @property
@@ -225,6 +222,3 @@ class EquivariantMMSE(_WholeImageEstimator):
     def finish(self, partial: PartialSum) -> Posterior:
         """As `MixtureEstimator.finish`."""
         return self.window.finish(partial) if self.window else super().finish(partial)
-
-    def _merge(self, state: SoftmaxState, *block: Any, engine: str) -> SoftmaxState:
-        return self.family.accumulate_translated(state, *block)

@@ -15,12 +15,13 @@ import math
 import torch
 from torch import Tensor
 
-from .engines import ENGINES, correlation, gemm
+from .engines import ENGINES, gemm
 from .engines.state import SoftmaxState
 from .patches import extract_patches, mask_strata, window_indices
 from .physics import kept_values
 from .preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse
 
+CENTRE = 0.5  # values are summed about it, so that float32 variances do not cancel
 RANGE_RTOL = 1e-12  # of eigenvalues of Q Q^T; its small ones are the best measured directions
 
 
@@ -55,17 +56,17 @@ class BoxFamily:
         return self._framed(z / self.scale) * self.mask
 
     def accumulate(
-        self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int, engine: str
+        self, state: SoftmaxState, queries: Tensor, z: Tensor, x: Tensor, scale: Tensor, first: int, engine: str
     ) -> SoftmaxState:
-        """Merge the training images `B A x = z` with their values, both (B, C, H, W), into the state."""
+        """Merge the training images x, `B A x = z`, both (B, C, H, W), into the state."""
         return (
             ENGINES[engine]
             .load()
             .accumulate(
                 state,
-                queries.to(values.dtype),
-                self.features(z).to(values.dtype),
-                self._framed(values),
+                queries.to(x.dtype),
+                self.features(z).to(x.dtype),
+                self._framed(x - CENTRE),
                 scale,
                 patch_size=self.patch_size,
                 strata=self.strata,
@@ -77,7 +78,7 @@ class BoxFamily:
 class WhitenedFamily:
     """`B B^T` circulant: `S[j, j'] = r[j - j']` with r the inverse transform of its spectrum; features `S^(-1/2) v`."""
 
-    engines = ("gemm",)
+    engines = ("mixed", "gemm")
 
     def __init__(self, pre_inverse: CirculantPreInverse, patch_size: int, device: torch.device) -> None:
         height, width = pre_inverse.spectrum.shape
@@ -98,17 +99,16 @@ class WhitenedFamily:
         return white.transpose(1, 2).flatten(2)
 
     def accumulate(
-        self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int, engine: str
+        self, state: SoftmaxState, queries: Tensor, z: Tensor, x: Tensor, scale: Tensor, first: int, engine: str
     ) -> SoftmaxState:
-        """Merge the training images `B A x = z` with their values, both (B, C, H, W), into the state."""
-        return gemm.accumulate(
-            state,
-            queries,
-            self.features(z).flatten(0, 1),
-            values.flatten(2).transpose(1, 2).flatten(0, 1),
-            scale,
-            sources=numbered(self.places, first, len(z)).flatten(0, 1),
-        )
+        """Merge the training images x, `B A x = z`, both (B, C, H, W), into the state."""
+
+        def block(i: int) -> gemm.Block:
+            """One training image, so that what is made of it stays in the cache."""
+            keys = self.features(z[i : i + 1])[0]
+            return keys, x[i].flatten(1).T, numbered(self.places, first + i, 1)[0]
+
+        return ENGINES[engine].load().accumulate(state, queries, map(block, range(len(z))), scale, centre=CENTRE)
 
 
 class PositionFamily:
@@ -142,12 +142,12 @@ class PositionFamily:
         return extract_patches(z.double(), self.patch_size)
 
     def accumulate(
-        self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int, engine: str
+        self, state: SoftmaxState, queries: Tensor, z: Tensor, x: Tensor, scale: Tensor, first: int, engine: str
     ) -> SoftmaxState:
-        """Merge the training images `B A x = z` with their values, both (B, C, H, W), into the state."""
+        """Merge the training images x, `B A x = z`, both (B, C, H, W), into the state."""
         patches = self.features(z)
         sources = numbered(self.places, first, len(z))
-        values = values.flatten(2).transpose(1, 2)
+        values = (x - CENTRE).flatten(2).transpose(1, 2)
         channels = z.shape[1]
         for group in self.strata:
             inverse = self.inverse[group]
@@ -196,29 +196,31 @@ class ImageFamily:
             self.log_pdet = float(values[kept].log().sum())
 
     def features(self, z: Tensor) -> Tensor:
-        """Images (Q, C, H, W) float64, or (Q, C, rank) for a matrix, with white noise; centred where that is free."""
-        z = z.double()
+        """Images (Q, C, H, W), or (Q, C, rank) for a matrix, with white noise: float64, or z itself if that will do."""
         if isinstance(self.pre_inverse, DiagonalPreInverse):
-            return (z / self.pre_inverse.scale - 0.5) * self.mask
+            untouched = self.pre_inverse.scale == 1 and self.rank == self.mask.numel()
+            return z if untouched else z.double() / self.pre_inverse.scale * self.mask
         if isinstance(self.pre_inverse, CirculantPreInverse):
-            return torch.fft.ifft2(torch.fft.fft2(z) * self.whitening).real
-        return z.flatten(2) @ self.inverse
+            return torch.fft.ifft2(torch.fft.fft2(z.double()) * self.whitening).real
+        return z.double().flatten(2) @ self.inverse
 
     def accumulate_whole(
-        self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int
+        self, state: SoftmaxState, queries: Tensor, z: Tensor, x: Tensor, scale: Tensor, first: int, engine: str
     ) -> SoftmaxState:
-        """Merge whole training images, not translated, into the state of rows (Q, 1) and C*H*W channels."""
+        """Merge whole training images x, `B A x = z`, into the state of rows (Q, 1) and C*H*W channels."""
         places = torch.zeros(1, 2, dtype=torch.int64, device=z.device)
-        keys, values = self.features(z).flatten(1), values.flatten(1)
-        sources = numbered(places, first, len(z))[:, 0]
-        return gemm.accumulate(state, queries.flatten(1)[:, None], keys, values, scale, sources=sources)
+        block = (self.features(z).flatten(1), x.flatten(1), numbered(places, first, len(z))[:, 0])
+        return ENGINES[engine].load().accumulate(state, queries.flatten(1)[:, None], [block], scale, centre=CENTRE)
 
     def accumulate_translated(
-        self, state: SoftmaxState, queries: Tensor, z: Tensor, values: Tensor, scale: Tensor, first: int
+        self, state: SoftmaxState, queries: Tensor, z: Tensor, x: Tensor, scale: Tensor, first: int, engine: str
     ) -> SoftmaxState:
         """Merge all admitted translations of the training images into the state of rows (Q, 1) and C*H*W channels."""
-        keys = self.features(z)
-        return correlation.accumulate(state, queries, keys, values, scale, shifts=self.shifts, first_image=first)
+        return (
+            ENGINES[engine]
+            .load()
+            .accumulate(state, queries, self.features(z), x - CENTRE, scale, shifts=self.shifts, first_image=first)
+        )
 
 
 def patch_covariance(spectrum: Tensor, patch_size: int) -> Tensor:

@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .comparison import EQUAL
 from .metrics import psnr
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from .patchwork import Source
+    from .posterior import Posterior
 
 STYLES: dict[str, dict[str, str]] = {
     "truth": {"color": "#000000", "marker": "*", "linestyle": "-"},
@@ -180,4 +184,123 @@ def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) 
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(label)
     axes[0][-1].legend(fontsize=8)
+    return figure
+
+
+def note_truth(row: dict[str, Tensor], name: str) -> str:
+    """Under an estimate: its PSNR to the truth, "exact" from `EQUAL` dB on."""
+    if name in ("measurement", "truth"):
+        return ""
+    found = float(psnr(row[name][None], row["truth"][None]))
+    return "exact" if found >= EQUAL else f"{found:.1f} dB"
+
+
+def agreement(tables: dict[str, pd.DataFrame]) -> Figure:
+    """PSNR in dB between all pairs of estimates: a panel for each square table; dark is close."""
+    figure, axes = new_figure(1, len(tables), 3.7 * len(tables), 3.4)
+    low, high = min(t.min(axis=None) for t in tables.values()), max(t.max(axis=None) for t in tables.values())
+    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
+        axis.imshow(table, cmap="Greys", vmin=low - 0.3 * (high - low), vmax=high)
+        for row, values in enumerate(table.to_numpy()):
+            for col, value in enumerate(values):
+                if row != col:
+                    colour = "white" if value > (low + high) / 2 else "black"
+                    axis.text(col, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+        names = list(table.index)
+        axis.set(xticks=range(len(names)), yticks=range(len(names)), yticklabels=names, title=title)
+        axis.set_xticklabels(names, rotation=30, ha="right")
+    return figure
+
+
+def risk_floor(frame: pd.DataFrame) -> Figure:
+    """Training against its floor: the risk against steps, and the gap to the floor against the distance to LE-MMSE.
+
+    frame: columns network, steps, and those of `risk.Split`, in squared error per pixel; drawn times 1000.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure, axes = new_figure(1, 2, 7.2, 3.3)
+    left, right = axes[0]
+    for turn, (name, part) in enumerate(frame.groupby("network", sort=False)):
+        look = style(str(name), turn) | {"label": name, "markersize": 5}
+        left.plot(part["steps"], 1e3 * part["risk"], **look)
+        gap = part["risk"] - part["floor"]
+        look["linestyle"] = "none"
+        right.errorbar(1e3 * part["distance"], 1e3 * gap, 1e3 * part["error"], capsize=2, **look)
+    left.axhline(1e3 * frame["floor"].mean(), label="LE-MMSE: the floor", **{**STYLES["LE-MMSE"], "marker": ""})
+    ends = [1e3 * frame["distance"].min() / 1.3, 1e3 * frame["distance"].max() * 1.3]
+    right.plot(ends, ends, color="#444444", linewidth=1, label="equal")
+    left.set(xscale="log", xlabel="steps of training", ylabel="risk (squared error x 1000)")
+    left.set_xticks(sorted(set(frame["steps"])), [str(s) for s in sorted(set(frame["steps"]))])
+    left.minorticks_off()
+    right.set(
+        xscale="log", yscale="log", xlabel="distance to LE-MMSE (squared, x 1000)", ylabel="risk - floor (x 1000)"
+    )
+    for scale in (right.xaxis, right.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
+    for axis in axes[0]:
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return figure
+
+
+def patchwork(rows: dict[str, tuple[Tensor, Tensor, Posterior]], pairs: int) -> Figure:
+    """For each label: a measurement, the estimate, which training image weighs most, and the effective samples.
+
+    rows: images (C, H, W), and a posterior whose first query they are of, with sources. pairs: that compete.
+    """
+    from matplotlib.colors import LogNorm
+
+    figure, axes = new_figure(len(rows), 4, 7.0, 1.65 * len(rows) + 0.3)
+    for line, (label, (noisy, estimate, posterior)) in zip(axes, rows.items(), strict=True):
+        draw_image(line[0], noisy)
+        draw_image(line[1], estimate)
+        shade = (posterior.indices[0, ..., 0, 0] * 0.6180339887) % 1  # numbers that are near get shades that are not
+        line[2].imshow(shade.cpu(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        scale = LogNorm(1, pairs)
+        effective = posterior.effective_samples[0].cpu()
+        drawn = line[3].imshow(effective, cmap="viridis", norm=scale, interpolation="nearest")
+        for axis in line[2:]:
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(label, fontsize=9)
+    for axis, title in zip(axes[0], ("measurement", "estimate", "source", "effective samples"), strict=True):
+        axis.set_title(title)
+    figure.colorbar(drawn, ax=[line[3] for line in axes], shrink=0.6)
+    return figure
+
+
+def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int, shown: int = 4) -> Figure:
+    """A row for each noisy patch (C, P, P): the patch, and the training images of its sources with the patch framed."""
+    from matplotlib.patches import Rectangle
+
+    figure, axes = new_figure(len(patches), 1 + shown, 1.45 * (1 + shown), 1.75 * len(patches))
+    for line, patch, found in zip(axes, patches, sources, strict=True):
+        draw_image(line[0], patch, "noisy patch")
+        for axis in line[1 + len(found) :]:
+            axis.axis("off")
+        for axis, source in zip(line[1:], found, strict=False):
+            draw_image(axis, source.image, f"{100 * source.weight:.0f} %", f"centre {source.value:.2f}")
+            corner = (source.col - patch_size / 2, source.row - patch_size / 2)
+            frame = {"fill": False, "edgecolor": STYLES["UNet"]["color"], "linewidth": 1.5}
+            axis.add_patch(Rectangle(corner, patch_size, patch_size, **frame))
+    return figure
+
+
+def quartile_lines(frame: pd.DataFrame, value: str, by: str, label: str) -> Figure:
+    """`value` with quartiles `low` and `high`, means over images, against sigma, on log axes: a line for each `by`."""
+    figure, axes = new_figure(1, 1, 5.2, 3.2)
+    axis = axes[0][0]
+    for turn, (name, part) in enumerate(frame.groupby(by, sort=False)):
+        mean = part.groupby("sigma")[[value, "low", "high"]].mean()
+        look = style(str(name), turn)
+        axis.plot(mean.index, mean[value], label=name, markersize=5, **look)
+        axis.fill_between(mean.index, mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
+    ticks = sorted(set(frame["sigma"]))
+    axis.set(xscale="log", yscale="log", xlabel="noise level sigma (image range 0 to 1)", ylabel=label)
+    axis.set_xticks(ticks, [f"{s:g}" for s in ticks])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
     return figure

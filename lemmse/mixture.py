@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,6 @@ from .posterior import PartialSum, Posterior
 from .preinverse import DiagonalPreInverse
 from .preinverse import pre_inverse as build_pre_inverse
 
-CENTRE = 0.5  # values are summed about it, so that float32 variances do not cancel
 _ROWS = 1 << 16  # query pixels in flight
 _NUMBERS = 1 << 22  # features of queries times training images in flight
 
@@ -28,8 +26,8 @@ _NUMBERS = 1 << 22  # features of queries times training images in flight
 class MixtureEstimator(nn.Module):
     """What the three share: the data set, the pre-inverse, the choice of an engine, and one pass over the data.
 
-    A subclass sets `family` and has `_rows`, the queries' features and an empty state, `_merge`, which merges a block
-    of training images into a state, and `finish`.
+    A subclass sets `family` and `_accumulate`, its method that merges a block of training images into a state, and has
+    `_rows`, which gives the features of the queries and an empty state, and `finish`.
     """
 
     def __init__(
@@ -90,9 +88,6 @@ class MixtureEstimator(nn.Module):
     def _rows(self, z: Tensor, top_k: int) -> tuple[Tensor, SoftmaxState]:
         raise NotImplementedError
 
-    def _merge(self, state: SoftmaxState, *block: Any, engine: str) -> SoftmaxState:
-        raise NotImplementedError
-
     def _choose_engine(self, names: Iterable[str]) -> None:
         """Settle which of the engines of a family runs, when the family is known."""
         self._engines = tuple(names)
@@ -115,7 +110,7 @@ class MixtureEstimator(nn.Module):
         for batch in self._batches():
             for block in batch.split(chunk):
                 z = self.pre_inverse.signal(block.double() if self._wide else block)
-                state = self._merge(state, queries, z, block - CENTRE, scale, first, engine=engine)
+                state = self._accumulate(state, queries, z, block, scale, first, engine)
                 first += len(block)
         return state, first
 

@@ -1,11 +1,20 @@
-"""What the tests share: examples that repeat in CI, Triton interpreted where there is no GPU, and small images."""
+"""What the tests share: examples that repeat in CI, Triton interpreted where there is no GPU, small images, and the
+book at smoke size, which is built once."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
+import pytest
 import torch
 from hypothesis import settings
+
+from lemmse.book import build_html, publish
+from lemmse.pipeline import Project, execute
+
+PROJECT = Project(Path(__file__).parent.parent)
 
 settings.register_profile("ci", derandomize=True)  # the same examples on every machine; elsewhere, new ones each time
 if os.environ.get("CI"):
@@ -22,3 +31,29 @@ def random_images(
     x = torch.rand(count, channels, height, width, generator=g, dtype=torch.float64)
     x = (x + x.roll(1, -1) + x.roll(1, -2)) / 3
     return x.to(dtype)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Weights of the tests stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LEMMSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def executed(cache) -> dict[str, Path]:
+    """Every notebook executed at smoke, in build/executed/smoke."""
+    paths = {source: PROJECT.executed("smoke", source) for source in PROJECT.sources}
+    for source, path in paths.items():
+        execute(PROJECT, source, PROJECT.preset("smoke", source), path, progress=False)
+    return {source.stem: path for source, path in paths.items()}
+
+
+@pytest.fixture(scope="session")
+def html(executed, tmp_path_factory) -> Path:
+    """The folder of the book built from `executed`, with warnings as errors."""
+    book = tmp_path_factory.mktemp("site") / "book"
+    shutil.copytree(PROJECT.root / "book", book, ignore=shutil.ignore_patterns("_build", "notebooks", "_generated"))
+    publish(PROJECT, "smoke", book)
+    return build_html(book, book / "_build" / "html")

@@ -87,6 +87,23 @@ def test_figures_draw():
     assert all(axis.get_xlabel() for axis in lines.axes)
 
 
+def test_figures_of_pairs_and_of_the_floor():
+    table = pd.DataFrame([[100.0, 30.0], [30.0, 100.0]], ["a", "b"], ["a", "b"])
+    drawn = figures.agreement({"training": table, "test": table})
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["30.0", "30.0"]
+    path = {"network": ["UNet", "UNet"], "steps": [1, 3], "risk": [3e-3, 2e-3], "distance": [2e-3, 1e-3]}
+    path = pd.DataFrame({**path, "floor": 1e-3, "rest": 0.0, "error": 1e-4})
+    left, right = figures.risk_floor(path).axes
+    assert left.lines[0].get_ydata().tolist() == pytest.approx([3, 2])
+    gap = right.containers[0].lines[0]
+    assert gap.get_xydata().tolist() == [pytest.approx([2, 2]), pytest.approx([1, 1])]
+
+
+def test_notes_under_images():
+    row = {"UNet": X[0] + 0.1, "MMSE": X[0], "truth": X[0]}
+    assert [figures.note_truth(row, name) for name in ("UNet", "MMSE", "truth")] == ["20.0 dB", "exact", ""]
+
+
 def test_every_thing_looks_different_in_grey():
     looks = {k: (v["marker"], v["linestyle"]) for k, v in figures.STYLES.items() if k != "formula"}
     assert len(set(looks.values())) == len(looks)

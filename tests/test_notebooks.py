@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -12,29 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lemmse.book import build_html, publish
 from lemmse.parameters import PRESETS, check_parameters
-from lemmse.pipeline import Project, execute
 
-PROJECT = Project(Path(__file__).parent.parent)
+from .conftest import PROJECT
+
+pytestmark = pytest.mark.usefixtures("cache")
 SOURCES = PROJECT.sources
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """Weights of the tests stay out of the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LEMMSE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="session")
-def executed(cache):
-    """Every notebook executed at smoke, in build/executed/smoke."""
-    for source in SOURCES:
-        parameters = PROJECT.preset("smoke", source)
-        execute(PROJECT, source, parameters, PROJECT.executed("smoke", source), progress=False)
-    return {source.stem: PROJECT.executed("smoke", source) for source in SOURCES}
 
 
 def test_there_are_notebooks():
@@ -55,14 +37,6 @@ def test_notebook_repeats_under_nbval(executed, source):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"\d+ passed", done.stdout)
-
-
-@pytest.fixture(scope="session")
-def html(executed, tmp_path_factory) -> Path:
-    book = tmp_path_factory.mktemp("site") / "book"
-    shutil.copytree(PROJECT.root / "book", book, ignore=shutil.ignore_patterns("_build", "notebooks", "_generated"))
-    publish(PROJECT, "smoke", book)
-    return build_html(book, book / "_build" / "html")
 
 
 class Page(HTMLParser):

@@ -82,6 +82,8 @@ ENGINES = {
         streams=True,
     ),
     "torch": Engine("box"),
+    "mixed": Engine("gemm_cpu", device="cpu", dtype=torch.float32, differentiable=False),
+    "direct": Engine("whole_cpu", device="cpu", dtype=torch.float32, differentiable=False, streams=True),
     "gemm": Engine("gemm"),
     "position": Engine("gemm"),
     "correlation": Engine("correlation"),

@@ -9,12 +9,11 @@ shift dy, the kernel walks over the pixels (h, w) of the query and keeps
 so that D holds the distances of the query patch at (h, w) to 64 training patches. Distances are float64, for float32
 would lose the small ones that decide at small sigma; their excess over a reference distance and its exponential are
 float32. The reference moves only when a distance falls `_GROWTH` bits under it; pairs that cannot matter,
-`_NEGLIGIBLE` bits under, are skipped. Tested against the plain engine in `box`.
+`NEGLIGIBLE` bits under, are skipped. Tested against the plain engine in `box`.
 """
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -27,12 +26,15 @@ from .state import SoftmaxState
 from .vectors import (
     COLUMNS,
     IMAGES,
+    JIT,
     LANES,
+    LOG2E,
+    NEGLIGIBLE,
     above,
+    add_moments,
     any_above,
     exp2,
     fold_max,
-    fold_sum,
     load,
     load_row,
     lowest,
@@ -45,16 +47,13 @@ from .vectors import (
 )
 
 PARTS = 32  # of the data set; fixed, so that the bits do not depend on the number of threads
-LOG2E = math.log2(math.e)
 _LEAST = 4  # groups of images in a part
-_NEGLIGIBLE = np.float32(-48)  # bits: 2^24 such pairs together are the rounding of one float32 sum
 _GROWTH = np.float32(24)  # bits
 _ABSENT = 1e15  # the features of an image that fills up a vector
 _FAR = 1e29  # no distance of a pair that competes is as large
-_JIT = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _aligned(count, like):
     """An uninitialised array of the dtype of `like` that starts at a cache line."""
     array = np.empty(count + 64 // like.itemsize, like.dtype)
@@ -62,7 +61,7 @@ def _aligned(count, like):
     return array[start : start + count]
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _add_row(squares, v, q, key, step, h, at, leave):
     """Add the squared differences of query row h and the key row from `at` on to v; take row `leave`, if any, away."""
     features, _, width = q.shape
@@ -79,7 +78,7 @@ def _add_row(squares, v, q, key, step, h, at, leave):
         store(v, w * LANES, load(v, w * LANES) + square)
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _slide_row(squares, v, width, enter, leave):
     """Add row `enter` of the squares to v, take row `leave` away."""
     for x in range(0, width * LANES, LANES):
@@ -87,7 +86,7 @@ def _slide_row(squares, v, width, enter, leave):
         store(v, x, load(v, x) + change)
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _exponents(x, v, reference, bits, cols, h, width):
     """The logits, in bits over the reference, of all pixels of query row h, from the window sums v of its columns."""
     first, last = cols
@@ -103,7 +102,7 @@ def _exponents(x, v, reference, bits, cols, h, width):
         store(x, w * LANES, narrow(d - splat(reference[h * width + w])) * bits)
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _exclude(x, start, labels, h, w, k, dx):
     """Set the logits of columns that do not compete with pixel (h, w) to -inf; False if none competes."""
     width, any_competes = labels.shape[1], False
@@ -115,7 +114,7 @@ def _exclude(x, start, labels, h, w, k, dx):
     return any_competes
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2):
     """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one."""
     first, last = cols
@@ -141,7 +140,7 @@ def _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2):
             x[start + lane] = (new - distances[lane]) * scale2
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _insert(top, sources, d, image, row, col):
     """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
     j = len(top) - 1
@@ -155,7 +154,7 @@ def _insert(top, sources, d, image, row, col):
     sources[j, 0], sources[j, 1], sources[j, 2] = image, row, col
 
 
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _keep_top(top, sources, x, start, reference, scale2, first, k, column, width):
     """Insert those of 64 pairs that are among the k nearest so far."""
     limit = np.float32((reference - top[-1]) * scale2)
@@ -168,22 +167,7 @@ def _keep_top(top, sources, x, start, reference, scale2, first, k, column, width
             _insert(top, sources, d, first + lane % IMAGES, k, (column + lane // IMAGES) % width)
 
 
-@numba.njit(**_JIT)
-def _add_pairs(acc, start, e, values, at, step, channels):
-    """Add the weights e to the sums of one pixel: sum e, sum e^2, and for each channel sum e u, sum e u^2."""
-    store(acc, start, load_row(acc, start) + fold_sum(e))
-    start += IMAGES
-    store(acc, start, load_row(acc, start) + fold_sum(e * e))
-    for c in range(channels):
-        start += IMAGES
-        u = load(values, at + c * step)
-        first = e * u
-        store(acc, start, load_row(acc, start) + fold_sum(first))
-        second = start + channels * IMAGES
-        store(acc, second, load_row(acc, second) + fold_sum(first * u))
-
-
-@numba.njit(**_JIT)
+@numba.njit(**JIT)
 def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums, top, sources):
     """One query against all `keys`: updates reference, sums, top and sources.
 
@@ -232,10 +216,10 @@ def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums,
                         if top_k and any_above(peak, splat_row(np.float32((reference[m] - top[m, -1]) * scale2))):
                             image = first + g * IMAGES
                             _keep_top(top[m], sources[m], x, start, reference[m], scale2, image, k, w + dx, width)
-                        if not any_above(peak, splat_row(_NEGLIGIBLE)):
+                        if not any_above(peak, splat_row(NEGLIGIBLE)):
                             continue
                         e = exp2(load(x, start))
-                        _add_pairs(
+                        add_moments(
                             acc, m * columns * IMAGES, e, value, k * channels * step + (w + dx) * IMAGES, step, channels
                         )
         for m in range(height * width):

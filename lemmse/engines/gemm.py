@@ -8,6 +8,8 @@ distances that decide at small sigma. Differentiable in q.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -16,23 +18,28 @@ from .state import SoftmaxState
 _BLOCK = 1 << 22  # pairs held at once
 
 
+Block = tuple[Tensor, Tensor, Tensor]
+
+
 def accumulate(
-    state: SoftmaxState, queries: Tensor, keys: Tensor, values: Tensor, scale: Tensor, *, sources: Tensor
+    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
 ) -> SoftmaxState:
     """Merge all pairs (query row, key) into the state.
 
-    queries: (Q, n, F). keys: (K, F). values: (K, C), about their centre. scale: (Q,), the logit is `-scale * |q -
-    a|^2`. sources: (K, 3) int64. All sums are taken in float64.
+    queries: (Q, n, F). blocks: of keys (K, F), values (K, C) and sources (K, 3) int64. scale: (Q,), the logit is
+    `-scale * |q - a|^2`. centre: is subtracted from the values. All sums are taken in float64.
     """
-    queries, keys, scale = queries.double(), keys.double(), scale.double()
+    queries, scale = queries.double(), scale.double()
     count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
-    centre = keys.mean(0)
-    q = queries - centre
-    norms = q.square().sum(-1, keepdim=True)
-    for block in torch.arange(len(keys), device=keys.device).split(count):
-        a = keys[block] - centre
-        d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
-        state = state.merge(_block(-scale[:, None, None] * d, values[block], sources[block], state.top_k))
+    for keys, values, sources in blocks:
+        keys, u = keys.double(), values.double() - centre
+        mean = keys.mean(0)
+        q = queries - mean
+        norms = q.square().sum(-1, keepdim=True)
+        for part in torch.arange(len(keys), device=keys.device).split(count):
+            a = keys[part] - mean
+            d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
+            state = state.merge(block_state(-scale[:, None, None] * d, u[part], sources[part], state.top_k))
     return state
 
 
@@ -56,11 +63,11 @@ def accumulate_positions(
     for j in range(keys.shape[1]):
         d = (queries[:, :, j, None] - keys[:, j]).square().sum(-1)
         logits = -scale[:, None, None] * d - log_pdet[j]
-        state = state.merge_at(positions, _block(logits, values[:, j], sources[:, j], state.top_k))
+        state = state.merge_at(positions, block_state(logits, values[:, j], sources[:, j], state.top_k))
     return state
 
 
-def _block(logits: Tensor, values: Tensor, sources: Tensor, top_k: int) -> SoftmaxState:
+def block_state(logits: Tensor, values: Tensor, sources: Tensor, top_k: int) -> SoftmaxState:
     """The state of float64 logits (Q, n, K) of keys with values (K, C) and sources (K, 3)."""
     return SoftmaxState.of_block(
         logits,

@@ -7,6 +7,8 @@ A `Block` holds `COLUMNS` neighbouring columns of `IMAGES` images, interleaved, 
     exp2                  2^x in float32                                  any_above     whether any lane of a > b
     fold_sum, fold_max    a Block to a Row, over its columns              total         the sum of a Row
     above, lowest         lanes where a > b as bits, and the first of them
+    add_moments           the sums of the online softmax        squared_distance  of two arrays
+    insert                into an ascending list
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from numba.extending import intrinsic, lower_builtin, type_callable
 IMAGES = 16  # floats in the widest vector register
 COLUMNS = 4  # so that a sum is loaded and stored once for four registers of pairs
 LANES = IMAGES * COLUMNS
+LOG2E = math.log2(math.e)
+NEGLIGIBLE = np.float32(-48)  # bits: 2^24 such pairs together are the rounding of one float32 sum
+JIT = {"nogil": True, "cache": True, "error_model": "numpy"}
 _ELEMENTS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 _INT32 = ir.IntType(32)
 
@@ -254,3 +259,41 @@ def exp2(x):
     p = splat(_C1) + f * p
     p = splat(_C0) + f * p
     return _times_power(splat(np.float32(1)) + f * p, t)
+
+
+@numba.njit(**JIT)
+def add_moments(acc, start, e, values, at, step, channels):
+    """Add the weights e to the sums of one pixel: sum e, sum e^2, and for each channel sum e u, sum e u^2."""
+    store(acc, start, load_row(acc, start) + fold_sum(e))
+    start += IMAGES
+    store(acc, start, load_row(acc, start) + fold_sum(e * e))
+    for c in range(channels):
+        start += IMAGES
+        u = load(values, at + c * step)
+        first = e * u
+        store(acc, start, load_row(acc, start) + fold_sum(first))
+        second = start + channels * IMAGES
+        store(acc, second, load_row(acc, second) + fold_sum(first * u))
+
+
+@numba.njit(fastmath={"reassoc", "contract", "nsz"}, **JIT)
+def squared_distance(q, a):
+    """The squared distance of two vectors of features, in float64."""
+    d = 0.0
+    for f in range(len(q)):
+        d += (np.float64(q[f]) - np.float64(a[f])) ** 2
+    return d
+
+
+@numba.njit(**JIT)
+def insert(top, numbers, d, number):
+    """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
+    j = len(top) - 1
+    if d >= top[j]:
+        return
+    while j > 0 and top[j - 1] > d:
+        top[j] = top[j - 1]
+        numbers[j] = numbers[j - 1]
+        j -= 1
+    top[j] = d
+    numbers[j] = number

@@ -1,0 +1,153 @@
+"""The risk of a solver on the training distribution, and how it splits at the optimum:
+
+    E |f - x|^2 = E |f - LE|^2 + E |LE - x|^2        for every f that is local and commutes with translations,
+
+with LE the LE-MMSE estimate for the same measurement. The rest, `E 2 (f - LE)(LE - x)`, is zero for such f only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from itertools import combinations, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .checks import check_count, check_images
+from .comparison import EQUAL
+from .estimators import LocalEquivariantMMSE
+from .networks import ARCHITECTURES
+from .physics import Physics
+from .training import train
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Split(NamedTuple):
+    """Means over images of squared differences per pixel and channel; `error` is the standard error of `rest`.
+
+    risk: |f - x|^2. distance: |f - LE|^2. floor: |LE - x|^2. rest: risk - distance - floor.
+    """
+
+    risk: float
+    distance: float
+    floor: float
+    rest: float
+    error: float
+
+
+def training_draws(
+    images: Tensor, physics: Physics, count: int, *, sigma_min: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x (Q, C, H, W), y = A x + sigma e, and sigma (Q,), Q = count, drawn as training draws them.
+
+    x is one of the images, each equally often as far as count allows; sigma ~ U(sigma_min, 1), in equal strata, which
+    changes no mean and makes it more precise. Raises ValueError for bad input.
+    """
+    check_images(images)
+    check_count(count, "count")
+    if not 0 <= sigma_min < 1:
+        raise ValueError(f"sigma_min must be in [0, 1), got {sigma_min!r}")
+    rounds = [torch.randperm(len(images), generator=generator) for _ in range(math.ceil(count / len(images)))]
+    x = images[torch.cat(rounds)[:count].to(images.device)]
+    strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    sigma = (sigma_min + (1 - sigma_min) * strata).to(images.device, images.dtype)
+    return x, physics.measure(x, sigma, generator=generator), sigma
+
+
+def split_risk(estimate: Tensor, optimum: Tensor, truth: Tensor) -> Split:
+    """The risk of `estimate` = f(y), split at `optimum` = LE(y); all (Q, C, H, W), Q >= 2 independent draws.
+
+    Computed in float64. Raises ValueError for other shapes.
+    """
+    if not estimate.shape == optimum.shape == truth.shape or truth.ndim != 4 or len(truth) < 2:
+        shapes = ", ".join(str(tuple(t.shape)) for t in (estimate, optimum, truth))
+        raise ValueError(f"split_risk needs three (Q, C, H, W) batches of one shape, Q >= 2, got {shapes}")
+    f, le, x = (t.double() for t in (estimate, optimum, truth))
+    risk, distance, floor = ((a - b).square().mean((1, 2, 3)) for a, b in ((f, x), (f, le), (le, x)))
+    rest = risk - distance - floor
+    error = rest.std() / math.sqrt(len(rest))
+    return Split(*(float(v) for v in (risk.mean(), distance.mean(), floor.mean(), rest.mean(), error)))
+
+
+@torch.no_grad()
+def distances(
+    estimators: dict[str, Callable[[Tensor, float], Tensor]],
+    physics: Physics,
+    images: Tensor,
+    sigmas: Iterable[float],
+    *,
+    generator: torch.Generator,
+) -> pd.DataFrame:
+    """How far the estimators of the same measurements are from one another and from the truth, with B = I.
+
+    One row for each sigma, image and pair, in both orders: columns sigma, image, one, other, mse (mean squared
+    difference per pixel, in float64) and psnr (dB, at most `EQUAL`). `other` may be "truth".
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    rows = []
+    for sigma in tqdm(list(sigmas), desc=f"restoring {len(images)} images"):
+        y = physics.measure(images, sigma, generator=generator)
+        found = {name: estimate(y, sigma) for name, estimate in estimators.items()} | {"truth": images}
+        for a, b in combinations(found, 2):
+            for image, mse in enumerate((found[a] - found[b]).double().square().mean((1, 2, 3)).tolist()):
+                value = min(EQUAL, -10 * math.log10(mse)) if mse else EQUAL
+                row = {"sigma": sigma, "image": image, "mse": mse, "psnr": value}
+                rows += [{**row, "one": a, "other": b}, {**row, "one": b, "other": a}]
+    return pd.DataFrame(rows)
+
+
+def error_correlation(pairs: pd.DataFrame, networks: Iterable[str], reference: str, by: list[str]) -> pd.Series:
+    """Correlation of `f - reference` between two networks, mean over their pairs, for each of `by`: 0 if independent.
+
+    pairs: what `distances` returns. From `|f - g|^2 = |f - r|^2 + |g - r|^2 - 2 <f - r, g - r>`.
+    """
+    mse = pairs.groupby(["one", "other", *by]).mse.mean()
+    found = []
+    for f, g in combinations(networks, 2):
+        from_f, from_g = mse[f, reference], mse[g, reference]
+        found.append((from_f + from_g - mse[f, g]) / (2 * (from_f * from_g) ** 0.5))
+    return sum(found) / len(found)
+
+
+def training_path(
+    architectures: Iterable[str],
+    optimum: LocalEquivariantMMSE,
+    checkpoints: Iterable[int],
+    *,
+    size: str,
+    draws: int,
+    sigma_min: float,
+    seed: int,
+    **training: Any,
+) -> pd.DataFrame:
+    """The split of the risk at each checkpoint of a training: columns network, steps, and those of `Split`.
+
+    Training goes on from checkpoint to checkpoint, and the learning rate decays to zero before each. All risks are over
+    the same `draws` draws of the training distribution. training: batch_size and lr. Needs B = I and images in memory.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    images, physics, marks = optimum.images, optimum.physics, [0, *checkpoints]
+    generator = torch.Generator().manual_seed(seed)
+    x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
+    best = optimum(y, sigma)
+    rows = []
+    with tqdm(total=len(list(architectures)) * marks[-1], unit="step") as bar, torch.random.fork_rng(devices=[]):
+        for name in architectures:
+            bar.set_description(name)
+            torch.manual_seed(seed)
+            net = ARCHITECTURES[name](images.shape[1], optimum.patch_size, size)
+            source = torch.Generator(images.device).manual_seed(seed)
+            options = {**training, "sigma_min": sigma_min, "generator": source, "progress": False}
+            for before, after in pairwise(marks):
+                net = train(net, images, physics, steps=after - before, **options)
+                rows.append({"network": name, "steps": after, **split_risk(net(y, sigma), best, x)._asdict()})
+                bar.update(after - before)
+    return pd.DataFrame(rows)
