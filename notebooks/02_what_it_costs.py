@@ -195,7 +195,4 @@ for name, value in said.items():
 # - `sigmas "[0.005, 0.5, 5]"`: from nearly every pair skipped to none; what remains is the distances.
 # - `patch_sizes "[3, 27]"`: a patch as large as the image costs what a small one does.
 #
-# ```bash
-# lemmse run 02 -p channels 3 -p strict False
-# lemmse bench --full
-# ```
+# `lemmse bench` makes a larger table of your machine, `lemmse bench --full` all of it.
