@@ -42,10 +42,9 @@ def test_equal_weights_are_no_patchwork():
 
 def test_pieces_are_told_from_scattered_pixels():
     """Sources in one image, moved as a whole, are together everywhere; scattered ones are not."""
-    image, row, col = (
-        t.flatten() for t in torch.meshgrid(torch.zeros(1), torch.arange(6), torch.arange(6), indexing="ij")
-    )
-    shifted = torch.stack([image, (row + 2) % 6, (col + 5) % 6], -1).long().reshape(1, 6, 6, 1, 3)
+    row, col = (t.flatten() for t in torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij"))
+    image = torch.zeros_like(row)
+    shifted = torch.stack([image, (row + 2) % 6, (col + 5) % 6], -1).reshape(1, 6, 6, 1, 3)
     scattered = shifted.flatten(1, 2)[:, torch.randperm(36, generator=torch.Generator().manual_seed(0))]
     ones = torch.ones(1, 6, 6)
     for indices, least, most in ((shifted, 1, 1), (scattered.reshape(shifted.shape), 0, 0.2)):
