@@ -33,6 +33,15 @@ def random_images(
     return x.to(dtype)
 
 
+@pytest.fixture(scope="module")
+def environment():
+    """Puts the environment back: a cluster of distributed leaves OMP_NUM_THREADS=1 there, which changes bits later."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """Weights of the tests stay out of the user's cache."""

@@ -99,7 +99,7 @@ def test_launch_buttons_point_at_what_post_build_makes(html):
 
 @pytest.mark.parametrize("page", ["README.md", "book/run.md"])
 def test_examples_run_as_printed(page):
-    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT.root / page).read_text(), re.S)
+    code = re.search(r"```python\n(.*?)```", (PROJECT.root / page).read_text(), re.S)[1]
     names: dict = {}
     exec(compile(code, page, "exec"), names)
     x_hat = names.get("x_hat", names["estimator"](names["y"], 0.1))

@@ -117,7 +117,7 @@ def test_estimators_on_several_devices_at_once():
 
 
 @pytest.fixture(scope="module")
-def client():
+def client(environment):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,

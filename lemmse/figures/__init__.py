@@ -1,0 +1,26 @@
+"""The figures of the book, all in one visual language (`style`)."""
+
+from __future__ import annotations
+
+from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
+from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
+from .style import OTHERS, STYLES, new_figure, style
+
+__all__ = [
+    "OTHERS",
+    "STYLES",
+    "agreement",
+    "cost_lines",
+    "draw_image",
+    "gallery",
+    "new_figure",
+    "note_distance",
+    "note_truth",
+    "origins",
+    "patch_lottery",
+    "patchwork",
+    "psnr_lines",
+    "quartile_lines",
+    "risk_floor",
+    "style",
+]

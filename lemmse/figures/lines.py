@@ -1,0 +1,140 @@
+"""Figures made of lines and tables: what was measured against what was varied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .style import STYLES, new_figure, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def psnr_lines(
+    frame: pd.DataFrame,
+    value: str,
+    by: str,
+    panels: str,
+    *,
+    label: str,
+    bar: Iterable[tuple[float, float]] = (),
+) -> Figure:
+    """`value` in dB against sigma: a panel for each of `panels`, a line for each of `by`, mean and spread over images.
+
+    bar: points (sigma, dB) of a threshold that is drawn as a step.
+    """
+    names, bar = list(dict.fromkeys(frame[panels])), list(bar)
+    figure, axes = new_figure(1, len(names), 3.6 * len(names), 3.2, sharey=True)
+    for axis, name in zip(axes[0], names, strict=True):
+        part = frame[frame[panels] == name]
+        lines = list(dict.fromkeys(part[by]))
+        for turn, line in enumerate(lines):
+            groups = part[part[by] == line].groupby("sigma")[value]
+            aside = 1 + 0.03 * (turn - (len(lines) - 1) / 2)  # so that the bars do not hide each other
+            mean = groups.mean()
+            axis.errorbar(
+                mean.index * aside, mean, groups.std(ddof=0), label=line, markersize=5, capsize=2, **style(line, turn)
+            )
+        if bar:
+            axis.step(*zip(*bar, strict=True), where="post", color="#444444", linewidth=1, label="claimed")
+        ticks = sorted(set(part["sigma"]))
+        axis.set(xscale="log", xticks=ticks, xlabel="noise level sigma (image range 0 to 1)", title=name)
+        axis.set_xticklabels([f"{s:g}" for s in ticks])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel(label)
+    axes[0][-1].legend(fontsize=8)
+    return figure
+
+
+def quartile_lines(frame: pd.DataFrame, value: str, by: str, label: str) -> Figure:
+    """`value` with quartiles `low` and `high`, means over images, against sigma, on log axes: a line for each `by`."""
+    figure, axes = new_figure(1, 1, 5.2, 3.2)
+    axis = axes[0][0]
+    for turn, (name, part) in enumerate(frame.groupby(by, sort=False)):
+        mean = part.groupby("sigma")[[value, "low", "high"]].mean()
+        look = style(str(name), turn)
+        axis.plot(mean.index, mean[value], label=name, markersize=5, **look)
+        axis.fill_between(mean.index, mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
+    ticks = sorted(set(frame["sigma"]))
+    axis.set(xscale="log", yscale="log", xlabel="noise level sigma (image range 0 to 1)", ylabel=label)
+    axis.set_xticks(ticks, [f"{s:g}" for s in ticks])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return figure
+
+
+def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) -> Figure:
+    """`y` against the column and axis label of each panel, both logarithmic: a line for each engine, and the roofline.
+
+    A frame has the columns engine, y, what it is drawn against, and roofline, in the unit of y.
+    """
+    figure, axes = new_figure(1, len(panels), 3.8 * len(panels), 3.2, sharey=True)
+    for axis, (frame, x, xlabel) in zip(axes[0], panels, strict=True):
+        for turn, (name, part) in enumerate(frame.groupby("engine", sort=False)):
+            line = part.groupby(x)[y].median()
+            axis.plot(line.index, line, label=name, markersize=5, **style(name, turn))
+        roof = frame.groupby(x)["roofline"].median()
+        axis.plot(roof.index, roof, color="#444444", linewidth=1, linestyle=(0, (1, 1)), label="roofline")
+        ticks = sorted(set(frame[x]))
+        axis.set(xscale="log", yscale="log", xticks=ticks, xlabel=xlabel)
+        axis.set_xticklabels([f"{tick:g}" for tick in ticks])
+        axis.xaxis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel(label)
+    axes[0][-1].legend(fontsize=8)
+    return figure
+
+
+def agreement(tables: dict[str, pd.DataFrame]) -> Figure:
+    """PSNR in dB between all pairs of estimates: a panel for each square table; dark is close."""
+    figure, axes = new_figure(1, len(tables), 3.7 * len(tables), 3.4)
+    low, high = min(t.min(axis=None) for t in tables.values()), max(t.max(axis=None) for t in tables.values())
+    for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
+        axis.imshow(table, cmap="Greys", vmin=low - 0.3 * (high - low), vmax=high)
+        for row, values in enumerate(table.to_numpy()):
+            for col, value in enumerate(values):
+                if row != col:
+                    colour = "white" if value > (low + high) / 2 else "black"
+                    axis.text(col, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+        names = list(table.index)
+        axis.set(xticks=range(len(names)), yticks=range(len(names)), yticklabels=names, title=title)
+        axis.set_xticklabels(names, rotation=30, ha="right")
+    return figure
+
+
+def risk_floor(frame: pd.DataFrame) -> Figure:
+    """Training against its floor: the risk against steps, and the gap to the floor against the distance to LE-MMSE.
+
+    frame: columns network, steps, and those of `risk.Split`, in squared error per pixel; drawn times 1000.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    figure, axes = new_figure(1, 2, 7.2, 3.3)
+    left, right = axes[0]
+    for turn, (name, part) in enumerate(frame.groupby("network", sort=False)):
+        look = style(str(name), turn) | {"label": name, "markersize": 5}
+        left.plot(part["steps"], 1e3 * part["risk"], **look)
+        gap = part["risk"] - part["floor"]
+        look["linestyle"] = "none"
+        right.errorbar(1e3 * part["distance"], 1e3 * gap, 1e3 * part["error"], capsize=2, **look)
+    left.axhline(1e3 * frame["floor"].mean(), label="LE-MMSE: the floor", **{**STYLES["LE-MMSE"], "marker": ""})
+    ends = [1e3 * frame["distance"].min() / 1.3, 1e3 * frame["distance"].max() * 1.3]
+    right.plot(ends, ends, color="#444444", linewidth=1, label="equal")
+    left.set(xscale="log", xlabel="steps of training", ylabel="risk (squared error x 1000)")
+    left.set_xticks(sorted(set(frame["steps"])), [str(s) for s in sorted(set(frame["steps"]))])
+    left.minorticks_off()
+    right.set(
+        xscale="log", yscale="log", xlabel="distance to LE-MMSE (squared, x 1000)", ylabel="risk - floor (x 1000)"
+    )
+    for scale in (right.xaxis, right.yaxis):
+        scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        scale.set_major_formatter("{x:g}")
+        scale.set_minor_formatter(NullFormatter())
+    for axis in axes[0]:
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return figure

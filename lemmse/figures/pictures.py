@@ -1,0 +1,138 @@
+"""Figures made of images: galleries of estimates, and the training patches that an estimate is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..comparison import EQUAL
+from ..metrics import psnr
+from .style import STYLES, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..patchwork import Source
+    from ..posterior import Posterior
+
+
+def draw_image(
+    axes: Axes, image: Tensor, title: str = "", note: str = "", limits: tuple[float, float] = (0, 1)
+) -> None:
+    """An image (C, H, W) clipped to `limits`, without ticks, with a title above and a note below."""
+    pixels = image.detach().cpu().float().clamp(*limits).permute(1, 2, 0).squeeze(-1)
+    axes.imshow(pixels, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
+    axes.set(xticks=[], yticks=[], title=title)
+    axes.set_xlabel(note, fontsize=9)
+
+
+def gallery(
+    rows: dict[str, dict[str, Tensor]],
+    columns: list[str],
+    note: Callable[[dict[str, Tensor], str], str],
+    cell: float = 1.25,
+) -> Figure:
+    """A table of images (C, H, W): a labelled row for each entry, a column for each name; a missing one stays blank.
+
+    note: the line under an image, from the row and the column's name.
+    """
+    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, (cell + 0.25) * len(rows) + 0.2)
+    for r, (label, row) in enumerate(rows.items()):
+        for c, name in enumerate(columns):
+            if name in row:
+                draw_image(axes[r][c], row[name], "", note(row, name))
+            else:
+                axes[r][c].axis("off")
+            if r == 0:
+                axes[r][c].set_title(name)
+        axes[r][0].set_ylabel(label, fontsize=9)
+    return figure
+
+
+def note_distance(row: dict[str, Tensor], name: str) -> str:
+    """Under a network: its PSNR to the formula; under the formula: its PSNR to the truth."""
+    if name in ("measurement", "truth"):
+        return ""
+    other = "truth" if name == "formula" else "formula"
+    return f"{float(psnr(row[name][None], row[other][None])):.1f} dB to {other}"
+
+
+def note_truth(row: dict[str, Tensor], name: str) -> str:
+    """Under an estimate: its PSNR to the truth, "exact" from `EQUAL` dB on."""
+    if name in ("measurement", "truth"):
+        return ""
+    found = float(psnr(row[name][None], row["truth"][None]))
+    return "exact" if found >= EQUAL else f"{found:.1f} dB"
+
+
+def patch_lottery(
+    noisy: Tensor, sources: Tensor, weights: Tensor, values: Tensor, estimate: float, truth: float
+) -> Figure:
+    """One noisy patch (C, P, P), the training patches (k, C, P, P) that carry most weight, and the pixel they vote for.
+
+    weights: (k,). values: (k,), the clean centre pixels. estimate, truth: grey values. All in one grey scale.
+    """
+    limits = (float(sources.min()), float(sources.max()))
+    shown = [("noisy patch", noisy, "")]
+    for i, source in enumerate(sources):
+        shown.append((f"{100 * float(weights[i]):.0f} %", source, f"centre {float(values[i]):.2f}"))
+    for name, value in (("output", estimate), ("truth", truth)):
+        shown.append((name, torch.full_like(noisy, value), f"{value:.2f}"))
+    figure, axes = new_figure(1, len(shown), 1.1 * len(shown), 1.75)
+    for place, (axis, (title, image, note)) in enumerate(zip(axes[0], shown, strict=True)):
+        draw_image(axis, image, title, note, limits)
+        if place <= len(sources):
+            axis.add_patch(_frame(noisy.shape[-1] // 2 - 0.5))
+    return figure
+
+
+def _frame(corner: float) -> object:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((corner, corner), 1, 1, fill=False, edgecolor=STYLES["UNet"]["color"], linewidth=1.5)
+
+
+def patchwork(rows: dict[str, tuple[Tensor, Tensor, Posterior]], pairs: int) -> Figure:
+    """For each label: a measurement, the estimate, which training image weighs most, and the effective samples.
+
+    rows: images (C, H, W), and a posterior whose first query they are of, with sources. pairs: that compete.
+    """
+    from matplotlib.colors import LogNorm
+
+    figure, axes = new_figure(len(rows), 4, 7.0, 1.65 * len(rows) + 0.3)
+    for line, (label, (noisy, estimate, posterior)) in zip(axes, rows.items(), strict=True):
+        draw_image(line[0], noisy)
+        draw_image(line[1], estimate)
+        shade = (posterior.indices[0, ..., 0, 0] * 0.6180339887) % 1  # numbers that are near get shades that are not
+        line[2].imshow(shade.cpu(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        scale = LogNorm(1, pairs)
+        effective = posterior.effective_samples[0].cpu()
+        drawn = line[3].imshow(effective, cmap="viridis", norm=scale, interpolation="nearest")
+        for axis in line[2:]:
+            axis.set(xticks=[], yticks=[])
+        line[0].set_ylabel(label, fontsize=9)
+    for axis, title in zip(axes[0], ("measurement", "estimate", "source", "effective samples"), strict=True):
+        axis.set_title(title)
+    figure.colorbar(drawn, ax=[line[3] for line in axes], shrink=0.6)
+    return figure
+
+
+def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int, shown: int = 4) -> Figure:
+    """A row for each noisy patch (C, P, P): the patch, and the training images of its sources with the patch framed."""
+    from matplotlib.patches import Rectangle
+
+    figure, axes = new_figure(len(patches), 1 + shown, 1.45 * (1 + shown), 1.75 * len(patches))
+    for line, patch, found in zip(axes, patches, sources, strict=True):
+        draw_image(line[0], patch, "noisy patch")
+        for axis in line[1 + len(found) :]:
+            axis.axis("off")
+        for axis, source in zip(line[1:], found, strict=False):
+            draw_image(axis, source.image, f"{100 * source.weight:.2g} %", f"centre {source.value:.2f}")
+            corner = (source.col - patch_size / 2, source.row - patch_size / 2)
+            frame = {"fill": False, "edgecolor": STYLES["UNet"]["color"], "linewidth": 1.5}
+            axis.add_patch(Rectangle(corner, patch_size, patch_size, **frame))
+    return figure

@@ -1,0 +1,52 @@
+"""The visual language: one colour, marker and line for each thing that is drawn.
+
+Colours are of the Okabe-Ito palette, told apart by the colour-blind; markers and dashes tell them apart in grey print.
+Figures have a white ground of their own, so that they read in dark mode too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLES: dict[str, dict[str, str]] = {
+    "truth": {"color": "#000000", "marker": "*", "linestyle": "-"},
+    "measurement": {"color": "#777777", "marker": "x", "linestyle": ":"},
+    "MMSE": {"color": "#E69F00", "marker": "v", "linestyle": "--"},
+    "E-MMSE": {"color": "#56B4E9", "marker": "^", "linestyle": "-."},
+    "LE-MMSE": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "formula": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "UNet": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
+    "ResNet": {"color": "#009E73", "marker": "D", "linestyle": "--"},
+    "PatchMLP": {"color": "#CC79A7", "marker": "P", "linestyle": "-."},
+}
+
+
+OTHERS = [
+    {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    {"color": "#009E73", "marker": "D", "linestyle": "-."},
+    {"color": "#CC79A7", "marker": "P", "linestyle": ":"},
+    {"color": "#E69F00", "marker": "v", "linestyle": "-"},
+    {"color": "#56B4E9", "marker": "^", "linestyle": "--"},
+    {"color": "#000000", "marker": "X", "linestyle": "-."},
+]
+
+
+def style(name: str, turn: int = 0) -> dict[str, str]:
+    """How a thing is drawn, by its name; a thing without a name of its own takes its turn."""
+    return STYLES.get(name, OTHERS[turn % len(OTHERS)])
+
+
+def new_figure(rows: int, cols: int, width: float, height: float, **options: object) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of the book, size in inches, with a grid of axes."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(rows, cols, figsize=(width, height), squeeze=False, layout="constrained", **options)
+    figure.set_facecolor("white")
+    figure.set_dpi(150)
+    plt.close(figure)  # it is shown where it is glued, once
+    return figure, axes.tolist()
