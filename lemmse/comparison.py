@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .checks import check_sigma
+from .checks import check_count, check_sigma
+from .datasets import load_images
 from .estimators import LocalEquivariantMMSE
 from .metrics import psnr
 from .networks import Solver
@@ -20,13 +21,49 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DISTANCES = ("network_formula", "network_truth", "formula_truth")
+CLAIMED_FROM = 0.1  # the least sigma at which the chapters claim that network and formula agree
 EQUAL = 100.0  # dB, about the rounding of float32: what averages take for an infinite PSNR
 
 
+def claimed_psnr(sigma: float) -> float:
+    """What the chapters claim between network and formula, at least, in dB, from sigma = `CLAIMED_FROM` on."""
+    return 25.0 if sigma < 0.2 else 30.0
+
+
+def evaluation_images(images: Tensor, data: str, count: int) -> dict[str, Tensor]:
+    """`count` of the training images, spread evenly over their order, and as many test images of the same set.
+
+    images: (N, C, H, W), square, of `load_images(data, ...)`. Returns {"training": ..., "test": ...}. Raises ValueError
+    if there are not so many.
+    """
+    if check_count(count, "count") > len(images):
+        raise ValueError(f"count must be at most the number of training images, {len(images)}, got {count}")
+    chosen = torch.linspace(0, len(images) - 1, count).round().long()
+    test = load_images(data, split="test", count=count, size=images.shape[-1], channels=images.shape[1])
+    return {"training": images[chosen], "test": test.to(images)}
+
+
+def trainings(architectures: Iterable[str], repeats: int, seed: int) -> dict[str, tuple[str, int]]:
+    """The trainings of an experiment, by name, as (architecture, seed): one of each architecture with `seed`.
+
+    The last architecture is trained `repeats` times more: "PatchMLP 2" with seed + 1, and so on.
+    """
+    chosen = {name: (name, seed) for name in architectures}
+    last = list(chosen)[-1]
+    return chosen | {f"{last} {turn + 1}": (last, seed + turn) for turn in range(1, repeats + 1)}
+
+
 def experiment(
-    images: Tensor, physics: Physics, architectures: Iterable[str], *, patch_size: int, seed: int, **training: Any
+    images: Tensor,
+    physics: Physics,
+    architectures: Iterable[str],
+    *,
+    patch_size: int,
+    seed: int,
+    repeats: int = 0,
+    **training: Any,
 ) -> tuple[LocalEquivariantMMSE, dict[str, Solver]]:
-    """The formula and the trained networks that share images, operator and receptive field.
+    """The formula and the trained networks, named as by `trainings`, that share images, operator and receptive field.
 
     training: what `weights.trained` takes. Networks come from its cache where they can. Raises ValueError as it does.
     """
@@ -34,7 +71,8 @@ def experiment(
         images, physics, patch_size=patch_size, pre_inverse=training.get("pre_inverse", "identity")
     )
     nets = {
-        name: trained(name, images, physics, patch_size=patch_size, seed=seed, **training) for name in architectures
+        name: trained(architecture, images, physics, patch_size=patch_size, seed=own_seed, **training)
+        for name, (architecture, own_seed) in trainings(architectures, repeats, seed).items()
     }
     return formula, nets
 
@@ -85,6 +123,23 @@ def compare(
     return pd.DataFrame(rows)
 
 
+def compare_sets(
+    nets: dict[str, Solver],
+    formula: LocalEquivariantMMSE,
+    sets: dict[str, Tensor],
+    sigmas: Iterable[float],
+    *,
+    seed: int,
+    column: str = "split",
+) -> pd.DataFrame:
+    """`compare` on each of the named sets of images, the name in `column`; the noise of each comes from the seed."""
+    import pandas as pd
+
+    generators = {name: torch.Generator(x.device).manual_seed(seed) for name, x in sets.items()}
+    frames = [compare(nets, formula, x, sigmas, generator=generators[name]) for name, x in sets.items()]
+    return pd.concat([frame.assign(**{column: name}) for name, frame in zip(sets, frames, strict=True)])
+
+
 def summarise(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Mean and standard deviation over images of each distance, as text "mean ± std" in dB, a row for each of `by`.
 
@@ -93,7 +148,8 @@ def summarise(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     values = frame[list(DISTANCES)].clip(upper=EQUAL)
     groups = values.groupby([frame[name] for name in by], sort=False)
     mean, std = groups.mean(), groups.std(ddof=0)
-    return mean.round(1).astype(str) + " ± " + std.round(1).astype(str)
+    text = mean.round(1).astype(str) + " ± " + std.round(1).astype(str)
+    return text.rename(columns=lambda name: name.replace("_", " to "))
 
 
 def brute_force(
@@ -117,3 +173,17 @@ def brute_force(
         ]
         found.append(torch.softmax(-torch.cat(distances, 1) / (2 * sigma**2), -1) @ values)
     return torch.stack(found, -1)
+
+
+def formula_error(
+    formula: LocalEquivariantMMSE, y: Tensor, sigma: float, pixels: Iterable[tuple[int, int]] | None = None
+) -> float:
+    """The largest difference between an LE-MMSE with B = I and `brute_force` at a few pixels, here or there by default.
+
+    formula: with circular padding, its images in memory. y: (Q, C, H, W).
+    """
+    height, width = y.shape[-2:]
+    pixels = list(pixels or [(0, 0), (height // 2, width // 3), (height - 1, 1)])
+    exact = brute_force(formula.images, formula.physics, y, sigma, formula.patch_size, pixels)
+    ours = torch.stack([formula(y, sigma)[:, :, row, col] for row, col in pixels], -1)
+    return float((ours - exact).abs().max())

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_count, check_images
-from .comparison import EQUAL
+from .comparison import EQUAL, trainings
 from .estimators import LocalEquivariantMMSE
 from .networks import ARCHITECTURES
 from .physics import Physics
@@ -74,6 +74,33 @@ def split_risk(estimate: Tensor, optimum: Tensor, truth: Tensor) -> Split:
 
 
 @torch.no_grad()
+def split_risks(
+    estimators: dict[str, Callable[[Tensor, Tensor], Tensor]],
+    optimum: Callable[[Tensor, Tensor], Tensor],
+    images: Tensor,
+    physics: Physics,
+    draws: int,
+    *,
+    sigma_min: float,
+    generator: torch.Generator,
+    batch_size: int = 16,
+) -> pd.DataFrame:
+    """The `Split` of each estimator, a row each, over the same `draws` of the training distribution, with B = I."""
+    import pandas as pd
+    from tqdm import tqdm
+
+    x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
+    found: dict[str, list[Tensor]] = {name: [] for name in [*estimators, ""]}
+    batches = list(zip(y.split(batch_size), sigma.split(batch_size), strict=True))
+    for noisy, level in tqdm(batches, desc=f"risk over {draws} draws"):
+        for name, estimate in {**estimators, "": optimum}.items():
+            found[name].append(estimate(noisy, level))
+    maps = {name: torch.cat(parts) for name, parts in found.items()}
+    best = maps.pop("")
+    return pd.DataFrame({name: split_risk(f, best, x)._asdict() for name, f in maps.items()}).T
+
+
+@torch.no_grad()
 def distances(
     estimators: dict[str, Callable[[Tensor, float], Tensor]],
     physics: Physics,
@@ -124,9 +151,10 @@ def training_path(
     draws: int,
     sigma_min: float,
     seed: int,
+    repeats: int = 0,
     **training: Any,
 ) -> pd.DataFrame:
-    """The split of the risk at each checkpoint of a training: columns network, steps, and those of `Split`.
+    """The split of the risk at each checkpoint of `trainings`: columns network, steps, and those of `Split`.
 
     Training goes on from checkpoint to checkpoint, and the learning rate decays to zero before each. All risks are over
     the same `draws` draws of the training distribution. training: batch_size and lr. Needs B = I and images in memory.
@@ -138,13 +166,13 @@ def training_path(
     generator = torch.Generator().manual_seed(seed)
     x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
     best = optimum(y, sigma)
-    rows = []
-    with tqdm(total=len(list(architectures)) * marks[-1], unit="step") as bar, torch.random.fork_rng(devices=[]):
-        for name in architectures:
+    rows, runs = [], trainings(architectures, repeats, seed)
+    with tqdm(total=len(runs) * marks[-1], unit="step") as bar, torch.random.fork_rng(devices=[]):
+        for name, (architecture, own_seed) in runs.items():
             bar.set_description(name)
-            torch.manual_seed(seed)
-            net = ARCHITECTURES[name](images.shape[1], optimum.patch_size, size)
-            source = torch.Generator(images.device).manual_seed(seed)
+            torch.manual_seed(own_seed)
+            net = ARCHITECTURES[architecture](images.shape[1], optimum.patch_size, size)
+            source = torch.Generator(images.device).manual_seed(own_seed)
             options = {**training, "sigma_min": sigma_min, "generator": source, "progress": False}
             for before, after in pairwise(marks):
                 net = train(net, images, physics, steps=after - before, **options)

@@ -94,7 +94,7 @@ def agreement(tables: dict[str, pd.DataFrame]) -> Figure:
     figure, axes = new_figure(1, len(tables), 3.7 * len(tables), 3.4)
     low, high = min(t.min(axis=None) for t in tables.values()), max(t.max(axis=None) for t in tables.values())
     for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
-        axis.imshow(table, cmap="Greys", vmin=low - 0.3 * (high - low), vmax=high)
+        axis.imshow(table.to_numpy(), cmap="Greys", vmin=low - 0.3 * (high - low), vmax=high)
         for row, values in enumerate(table.to_numpy()):
             for col, value in enumerate(values):
                 if row != col:

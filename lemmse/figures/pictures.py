@@ -24,7 +24,7 @@ def draw_image(
     axes: Axes, image: Tensor, title: str = "", note: str = "", limits: tuple[float, float] = (0, 1)
 ) -> None:
     """An image (C, H, W) clipped to `limits`, without ticks, with a title above and a note below."""
-    pixels = image.detach().cpu().float().clamp(*limits).permute(1, 2, 0).squeeze(-1)
+    pixels = image.detach().cpu().float().clamp(*limits).permute(1, 2, 0).squeeze(-1).numpy()
     axes.imshow(pixels, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
     axes.set(xticks=[], yticks=[], title=title)
     axes.set_xlabel(note, fontsize=9)
