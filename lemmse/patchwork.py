@@ -68,6 +68,20 @@ def patchwork_table(posterior: Posterior, truth: Tensor, images: Tensor) -> pd.D
     )
 
 
+def heaviest(posterior: Posterior, images: Tensor, number: int = 0) -> tuple[Tensor, Tensor]:
+    """The patchwork in its hard form, for image `number` of the posterior; `images` are the training images.
+
+    Returns the clean centre pixels (C, H, W) of the heaviest patches, and pieces (H, W): a number for each training
+    image and shift, so that pixels of one number are a piece that was cut from one place.
+    """
+    image, row, col = posterior.indices[number, ..., 0, :].unbind(-1)
+    height, width = image.shape
+    down = torch.arange(height, device=image.device)[:, None]
+    right = torch.arange(width, device=image.device)
+    pieces = (image * height + (row - down) % height) * width + (col - right) % width
+    return images[image, :, row, col].movedim(-1, 0), pieces
+
+
 def origins(
     images: Tensor, posterior: Posterior, number: int, pixels: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], list[Source]]:

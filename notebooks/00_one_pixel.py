@@ -1,13 +1,7 @@
 # ---
 # jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
+#   jupytext: {text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 
 # %% [markdown]
@@ -28,7 +22,9 @@ data: str = "photos"  # what load_images takes: a name, or the path of a folder 
 count: int = 400  # training images
 size: int = 28  # pixels a side
 patch_size: int = 7  # P, odd
-sigma: float = 0.1  # noise level
+sigma: float = 0.1  # noise level of the picture
+sigmas: list[float] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels of the table
+draws: int = 8  # of the noise, at each level of the table
 image: int = 4  # number of the test image
 row: int = 21  # of the pixel
 column: int = 10  # of the pixel
@@ -36,17 +32,19 @@ top_k: int = 5  # patches shown
 seed: int = 0  # of the noise
 
 # %% tags=["hide-input"]
+import pandas as pd
 import torch
-from myst_nb import glue
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.comparison import brute_force
+from lemmse.chapter import judge, keep
+from lemmse.comparison import formula_error
 from lemmse.patches import extract_patches
 
 images = load_images(data, count=count, size=size, channels=1)
 test = load_images(data, split="test", count=image + 1, size=size, channels=1)[image:]
-y = Denoising().measure(test, sigma, generator=torch.Generator().manual_seed(seed))
-posterior = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size).posterior(y, sigma, top_k=top_k)
+formula = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size)
+y = formula.physics.measure(test, sigma, generator=torch.Generator().manual_seed(seed))
+posterior = formula.posterior(y, sigma, top_k=top_k)
 
 # %% [markdown]
 # ```{glue:figure} one_pixel
@@ -67,32 +65,57 @@ shape = (1, min(patch_size, size), min(patch_size, size))
 values = images[sources[:, 0], 0, sources[:, 1], sources[:, 2]]
 estimate, truth = float(posterior.mean[0, 0, row, column]), float(test[0, 0, row, column])
 noisy = extract_patches(y, patch_size)[0, :, at].reshape(shape)
-figure = figures.patch_lottery(noisy, patches.reshape(top_k, *shape), weights, values, estimate, truth)
-glue("one_pixel", figure, display=False)
+keep(one_pixel=figures.patch_lottery(noisy, patches.reshape(top_k, *shape), weights, values, estimate, truth))
 
 # %% [markdown]
-# The same pass says how sure the vote is: the posterior standard deviation of this pixel is
-# {glue:text}`deviation:.3f`, its error {glue:text}`error:.3f`. As $\sigma$ grows the vote spreads over ever more
-# patches; as it shrinks, one patch decides.
+# ## How sure is the vote?
+#
+# The same pass gives the posterior standard deviation of the pixel: {glue:text}`deviation:.3f`; its error is
+# {glue:text}`error:.3f`. As $\sigma$ grows the vote spreads over ever more patches; as it shrinks, few decide.
+#
+# ```{glue:figure} votes
+# :name: tab-votes
+#
+# The same pixel at other noise levels, mean ± standard deviation over {glue:text}`draws` draws of the noise. Output,
+# error and deviation are grey values, from 0, black, to 1, white.
+# ```
+
+# %% tags=["hide-input"]
+rows, generator = [], torch.Generator().manual_seed(seed)
+for level in sigmas:
+    noisy = formula.physics.measure(test.expand(draws, -1, -1, -1), level, generator=generator)
+    votes = formula.posterior(noisy, level, top_k=1)
+    at_pixel = {
+        "effective voters": votes.effective_samples[:, row, column],
+        "heaviest vote (%)": 100 * votes.weights[:, row, column, 0],
+        "output": votes.mean[:, 0, row, column],
+        "error": (votes.mean - test)[:, 0, row, column].abs(),
+        "posterior deviation": votes.variance[:, 0, row, column].sqrt(),
+    }
+    rows += [{"sigma": level, "draw": i, **{k: float(v[i]) for k, v in at_pixel.items()}} for i in range(draws)]
+seen = pd.DataFrame(rows).drop(columns="draw").groupby("sigma")
+keep(votes=seen.mean().map("{:.3g}".format) + " ± " + seen.std(ddof=0).map("{:.2g}".format))
+
+# %% [markdown]
+# ## The claim
+#
+# It would be wrong if the pixel were not what the formula, written out in float64, says; if the sources were not the
+# training patches that are nearest to the noisy one; or if the number of effective voters did not grow with $\sigma$.
 
 # %%
-exact = brute_force(images, Denoising(), y, sigma, patch_size, [(row, column)])
-assert abs(float(exact) - estimate) < 1e-5, "the engine must agree with the formula written out"
+assert formula_error(formula, y, sigma, [(row, column)]) < 1e-5, "the engine must agree with the formula written out"
 assert float(weights.sum()) <= 1 + 1e-6
-assert bool((weights.diff() <= 0).all()), "sources come in order of weight"
-print("the pixel equals the formula, written out in float64")
+distances = (patches - extract_patches(y, patch_size)[:, :, at]).square().sum((1, 2))
+assert bool((weights.diff() <= 0).all() and (distances.diff() >= -1e-4).all()), "the nearest patches weigh most"
+judge({"the vote spreads as the noise grows": seen.mean()["effective voters"].is_monotonic_increasing}, preset)
 
 # %% tags=["remove-cell"]
-glue("top_k", top_k, display=False)
-glue("share", 100 * float(weights.sum()), display=False)
-glue("pairs", images.shape[0] * size * size, display=False)
-glue("effective", float(posterior.effective_samples[0, row, column]), display=False)
-glue("deviation", float(posterior.variance[0, 0, row, column].sqrt()), display=False)
-glue("error", abs(estimate - truth), display=False)
+keep(top_k=top_k, share=100 * weights.sum(), pairs=images.shape[0] * size**2, draws=draws, error=abs(estimate - truth))
+keep(effective=posterior.effective_samples[0, row, column], deviation=posterior.variance[0, 0, row, column].sqrt())
 
 # %% [markdown]
 # ## Try it
 #
-# - `sigma = 0.5`: the vote spreads, the pixel becomes a local mean.
-# - `patch_size = 15`: the patch is nearly unique, one source decides: this is how a large receptive field memorises.
-# - `row`, `column`: look at an edge, then at a flat place.
+# - `sigma 0.5`: the vote spreads, the pixel becomes a local mean.
+# - `patch_size 15`: the patch is nearly unique, few sources decide: this is how a large receptive field memorises.
+# - `row 5`, `column 22`: another pixel; look for an edge, then for a flat place.

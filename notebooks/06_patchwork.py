@@ -1,13 +1,7 @@
 # ---
 # jupyter:
-#   jupytext:
-#     text_representation:
-#       extension: .py
-#       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
+#   jupytext: {text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
 # ---
 
 # %% [markdown]
@@ -45,16 +39,16 @@ strict: bool = True  # whether this chapter fails if the claim at its end does
 # %% tags=["hide-input"]
 import pandas as pd
 import torch
-from myst_nb import glue
 from tqdm import tqdm
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
+from lemmse.chapter import judge, keep
+from lemmse.comparison import evaluation_images, formula_error
 from lemmse.patches import extract_patches
 from lemmse.patchwork import origins, patchwork_table
 
 images = load_images(data, count=count, size=size, channels=channels)
-test = load_images(data, split="test", count=tested, size=size, channels=channels)
-evaluated = {"training": images[:tested], "test": test}
+evaluated = evaluation_images(images, data, tested)
 formula = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size)
 measured, posteriors = {}, {}
 for split, x in evaluated.items():
@@ -67,20 +61,17 @@ for split, x in evaluated.items():
 #
 # ```{glue:figure} patchwork
 # :name: fig-patchwork
-# :alt: For growing noise: measurement, estimate, a mosaic of source images, and a map of effective samples.
+# :alt: For growing noise: measurement, estimate, the heaviest patches and their pieces, and a map of effective samples.
 #
-# One test image. *Source*: the training image whose patch weighs most at that pixel, a shade for each image; where one
-# shade covers a region, the region is copied from one place. *Effective samples*: from one patch (dark) to all of them
-# (light), on a logarithmic scale.
+# One test image. *Heaviest patches*: each pixel is the clean centre of the patch that weighs most there. *Their
+# pieces*: a shade for each training image and shift; a region of one shade is copied from one place. *Effective
+# samples*: from one patch (dark) to all of them (light), on a logarithmic scale.
 # ```
 
 # %% tags=["hide-input"]
 shown = sorted({sigmas[0], sigmas[len(sigmas) // 2 - 1], sigmas[-2], sigmas[-1]})
-rows = {
-    f"sigma = {sigma:g}": (measured["test", sigma][0], posteriors["test", sigma].mean[0], posteriors["test", sigma])
-    for sigma in shown
-}
-glue("patchwork", figures.patchwork(rows, pairs=count * size**2), display=False)
+rows = {f"sigma = {sigma:g}": (measured["test", sigma][0], posteriors["test", sigma]) for sigma in shown}
+keep(patchwork=figures.patchwork(rows, images))
 
 # %% [markdown]
 # ## Where a pixel comes from
@@ -101,7 +92,7 @@ pixels = [(size // 4, size // 4), (size // 4, 3 * size // 4), (size // 2, size /
 patches = extract_patches(measured["test", sigma_origin][:1], patch_size)[0]
 noisy = [patches[:, r * size + c].unflatten(1, (-1, min(patch_size, size))) for r, c in pixels]
 sources = origins(images, posteriors["test", sigma_origin], 0, pixels)
-glue("origins", figures.origins(noisy, list(sources.values()), patch_size), display=False)
+keep(origins=figures.origins(noisy, list(sources.values()), patch_size))
 
 # %% [markdown]
 # ## How many patches carry a pixel
@@ -128,17 +119,14 @@ numbers = pd.concat(
     patchwork_table(posterior, evaluated[split], images).assign(split=split, sigma=sigma)
     for (split, sigma), posterior in posteriors.items()
 )
-glue("effective", figures.quartile_lines(numbers, "effective", "split", "effective number of samples"), display=False)
 columns = ["effective", "heaviest", "sources", "own", "together", "psnr"]
 names = ["effective samples (median)", "weight of the heaviest", "training images used"]
 names += ["own patch", "neighbours together", "PSNR to truth (dB)"]
 groups = numbers.groupby(["split", "sigma"], sort=False)[columns]
 text = groups.mean().map("{:.3g}".format) + " ± " + groups.std(ddof=0).map("{:.2g}".format)
-glue(
-    "patchwork_numbers",
-    text.set_axis(names, axis=1).style.format_index(lambda v: f"{v:g}" if isinstance(v, float) else v),
-    display=False,
-)
+text = text.set_axis(names, axis=1).style.format_index(lambda v: f"{v:g}" if isinstance(v, float) else v)
+lines = figures.quartile_lines(numbers, "effective", "split", "effective number of samples")
+keep(effective=lines, patchwork_numbers=text)
 
 # %% [markdown]
 # ## The claim
@@ -158,29 +146,22 @@ for posterior in posteriors.values():
     assert (heaviest * effective > 1 - 1e-3).all(), "max w must be at least 1 / N_eff"
     assert (heaviest.square() * effective < 1 + 1e-3).all(), "max w must be at most 1 / sqrt(N_eff)"
     assert (effective < count * size**2 * 1.001).all(), "no more effective samples than pairs"
-if preset == "smoke":
-    print("smoke: the bounds of the effective number hold; the claim itself is not tested at this size")
-elif strict:
-    for split in evaluated:
-        assert median[split].is_monotonic_increasing, f"not increasing on {split} images: {median[split].to_dict()}"
-    assert own["training"] > factor * own["test"], f"own patches at sigma {min(sigmas)}: {own.to_dict()}"
-    print(f"the effective number grows with sigma; {own['training']:.0%} of training pixels rest on their own patch")
+y = measured["test", max(sigmas)][:1]
+assert formula_error(formula, y, max(sigmas)) < 1e-5, "the engine must agree with the formula written out"
+held = {
+    f"the effective number grows with sigma on {split} images": median[split].is_monotonic_increasing
+    for split in evaluated
+}
+held["training images are drawn from their own patches"] = own["training"] > factor * own["test"]
+judge(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 low, high = min(sigmas), max(sigmas)
 at_low = numbers[(numbers.split == "test") & (numbers.sigma == low)]
-for name, value in {
-    "sigma_low": low,
-    "sigma_high": high,
-    "sigma_origin": sigma_origin,
-    "few": float(median["test"][low]),
-    "many": float(median["test"][high]),
-    "sources": float(at_low.sources.mean()),
-    "all_pairs": f"{count * size**2:,}",
-    "tested": tested,
-    "factor": factor,
-}.items():
-    glue(name, value, display=False)
+keep(sigma_low=low, sigma_high=high, sigma_origin=sigma_origin, tested=tested, factor=factor)
+keep(
+    few=median["test"][low], many=median["test"][high], sources=at_low.sources.mean(), all_pairs=f"{count * size**2:,}"
+)
 
 # %% [markdown]
 # ## Try it

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ..comparison import EQUAL
 from ..metrics import psnr
+from ..patchwork import Source, heaviest
 from .style import STYLES, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..patchwork import Source
     from ..posterior import Posterior
 
 
@@ -86,45 +86,49 @@ def patch_lottery(
     for place, (axis, (title, image, note)) in enumerate(zip(axes[0], shown, strict=True)):
         draw_image(axis, image, title, note, limits)
         if place <= len(sources):
-            axis.add_patch(_frame(noisy.shape[-1] // 2 - 0.5))
+            _frame(axis, 2 * (noisy.shape[-1] // 2 - 0.5,), 1)
     return figure
 
 
-def _frame(corner: float) -> object:
+def _frame(axes: Axes, corner: tuple[float, float], side: float) -> None:
+    """A square frame that can be told from what is under it, also in grey print: white around a colour."""
     from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
 
-    return Rectangle((corner, corner), 1, 1, fill=False, edgecolor=STYLES["UNet"]["color"], linewidth=1.5)
+    frame = Rectangle(corner, side, side, fill=False, edgecolor=STYLES["UNet"]["color"], linewidth=1.5)
+    frame.set_path_effects([withStroke(linewidth=3, foreground="white")])
+    axes.add_patch(frame)
 
 
-def patchwork(rows: dict[str, tuple[Tensor, Tensor, Posterior]], pairs: int) -> Figure:
-    """For each label: a measurement, the estimate, which training image weighs most, and the effective samples.
+def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figure:
+    """For each label: a measurement, its estimate, the hard patchwork of `patchwork.heaviest`, and effective samples.
 
-    rows: images (C, H, W), and a posterior whose first query they are of, with sources. pairs: that compete.
+    rows: a measurement (C, H, W), and a posterior with sources whose first query it is. images: the training images.
     """
     from matplotlib.colors import LogNorm
 
-    figure, axes = new_figure(len(rows), 4, 7.0, 1.65 * len(rows) + 0.3)
-    for line, (label, (noisy, estimate, posterior)) in zip(axes, rows.items(), strict=True):
-        draw_image(line[0], noisy)
-        draw_image(line[1], estimate)
-        shade = (posterior.indices[0, ..., 0, 0] * 0.6180339887) % 1  # numbers that are near get shades that are not
-        line[2].imshow(shade.cpu(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        scale = LogNorm(1, pairs)
-        effective = posterior.effective_samples[0].cpu()
-        drawn = line[3].imshow(effective, cmap="viridis", norm=scale, interpolation="nearest")
-        for axis in line[2:]:
+    figure, axes = new_figure(len(rows), 5, 7.6, 1.5 * len(rows) + 0.3)
+    scale = LogNorm(1, images[:, 0].numel())
+    for line, (label, (noisy, posterior)) in zip(axes, rows.items(), strict=True):
+        pixels, pieces = heaviest(posterior, images)
+        for axis, image in zip(line, (noisy, posterior.mean[0], pixels), strict=False):
+            draw_image(axis, image)
+        shades = (pieces.double() * 0.6180339887498949) % 1  # numbers that are near get shades that are not
+        line[3].imshow(shades.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        effective = posterior.effective_samples[0].cpu().numpy()
+        drawn = line[4].imshow(effective, cmap="viridis", norm=scale, interpolation="nearest")
+        for axis in line[3:]:
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
-    for axis, title in zip(axes[0], ("measurement", "estimate", "source", "effective samples"), strict=True):
-        axis.set_title(title)
-    figure.colorbar(drawn, ax=[line[3] for line in axes], shrink=0.6)
+    titles = ("measurement", "estimate", "heaviest patches", "their pieces", "effective samples")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    figure.colorbar(drawn, ax=[line[4] for line in axes], shrink=0.6, label="patches that share the weight")
     return figure
 
 
 def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int, shown: int = 4) -> Figure:
     """A row for each noisy patch (C, P, P): the patch, and the training images of its sources with the patch framed."""
-    from matplotlib.patches import Rectangle
-
     figure, axes = new_figure(len(patches), 1 + shown, 1.45 * (1 + shown), 1.75 * len(patches))
     for line, patch, found in zip(axes, patches, sources, strict=True):
         draw_image(line[0], patch, "noisy patch")
@@ -132,7 +136,5 @@ def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int,
             axis.axis("off")
         for axis, source in zip(line[1:], found, strict=False):
             draw_image(axis, source.image, f"{100 * source.weight:.2g} %", f"centre {source.value:.2f}")
-            corner = (source.col - patch_size / 2, source.row - patch_size / 2)
-            frame = {"fill": False, "edgecolor": STYLES["UNet"]["color"], "linewidth": 1.5}
-            axis.add_patch(Rectangle(corner, patch_size, patch_size, **frame))
+            _frame(axis, (source.col - patch_size / 2, source.row - patch_size / 2), patch_size)
     return figure
