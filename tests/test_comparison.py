@@ -55,6 +55,50 @@ def test_brute_force_agrees_and_checks():
         comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, [(9, 0)])
 
 
+def test_formula_error_finds_an_error():
+    y = lemmse.Denoising().measure(X[:2], 0.2, generator=generator())
+    assert comparison.formula_error(FORMULA, y, 0.2) < 1e-5
+    wrong = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
+    wrong.patch_size = 5  # what is written out is now another formula
+    assert comparison.formula_error(wrong, y, 0.2, [(4, 4)]) > 1e-3
+
+
+def test_evaluation_images_are_of_both_splits():
+    images = lemmse.load_images("photos", count=9, size=12, channels=1)
+    found = comparison.evaluation_images(images, "photos", 3)
+    assert torch.equal(found["training"], images[[0, 4, 8]])
+    assert torch.equal(found["test"], lemmse.load_images("photos", split="test", count=3, size=12, channels=1))
+    with pytest.raises(ValueError, match="at most the number of training images, 9, got 10"):
+        comparison.evaluation_images(images, "photos", 10)
+
+
+def test_trainings_repeat_the_last_architecture():
+    found = comparison.trainings(["UNet", "PatchMLP"], 2, 5)
+    seeds = {
+        "UNet": ("UNet", 5),
+        "PatchMLP": ("PatchMLP", 5),
+        "PatchMLP 2": ("PatchMLP", 6),
+        "PatchMLP 3": ("PatchMLP", 7),
+    }
+    assert found == seeds
+    assert list(comparison.trainings(["UNet"], 0, 5)) == ["UNet"]
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_experiment_repeats_a_training_with_another_seed():
+    options = {"patch_size": 3, "seed": 0, "steps": 2, "batch_size": 2, "progress": False}
+    formula, nets = comparison.experiment(X, lemmse.Denoising(), ["PatchMLP"], repeats=1, **options)
+    assert list(nets) == ["PatchMLP", "PatchMLP 2"]
+    _, again = comparison.experiment(X, lemmse.Denoising(), ["PatchMLP"], **(options | {"seed": 1}))
+    outputs = [net(X[:1], 0.1) for net in (*nets.values(), again["PatchMLP"])]
+    assert not torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[1], outputs[2])
+    sets = {"a": X[:1], "b": X[1:3]}
+    found = comparison.compare_sets(nets, formula, sets, [0.1], seed=3, column="set")
+    alone = comparison.compare(nets, formula, X[1:3], [0.1], generator=torch.Generator().manual_seed(3))
+    pd.testing.assert_frame_equal(found[found.set == "b"].drop(columns="set"), alone)
+
+
 def test_nothing_to_compare():
     with pytest.raises(ValueError, match="needs a network and a sigma"):
         comparison.compare({}, FORMULA, X, [0.1], generator=generator())
@@ -105,5 +149,7 @@ def test_notes_under_images():
 
 
 def test_every_thing_looks_different_in_grey():
-    looks = {k: (v["marker"], v["linestyle"]) for k, v in figures.STYLES.items() if k != "formula"}
+    names = [name for name in figures.STYLES if name != "formula"] + ["PatchMLP 2", "PatchMLP 3"]
+    styles = {name: figures.style(name) for name in names}
+    looks = {k: (v["marker"], v["linestyle"], v.get("fillstyle")) for k, v in styles.items()}
     assert len(set(looks.values())) == len(looks)

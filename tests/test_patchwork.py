@@ -9,7 +9,7 @@ import torch
 import lemmse
 from lemmse import figures
 from lemmse.patches import extract_patches
-from lemmse.patchwork import origins, patchwork_table
+from lemmse.patchwork import heaviest, origins, patchwork_table
 from lemmse.worlds import WORLDS, world_images
 
 from .conftest import random_images
@@ -52,6 +52,15 @@ def test_pieces_are_told_from_scattered_pixels():
         assert least <= patchwork_table(posterior, ones[None], torch.rand(1, 1, 6, 6))["together"][0] <= most
 
 
+def test_hard_patchwork_of_a_moved_training_image_is_one_piece():
+    x = random_images(4, 3, 9, 8, torch.float64)
+    moved = x[2:3].roll((2, -3), (-2, -1))
+    posterior = lemmse.LocalEquivariantMMSE(x, lemmse.Denoising(), patch_size=3).posterior(moved, 1e-3, top_k=1)
+    pixels, pieces = heaviest(posterior, x)
+    assert torch.equal(pixels, moved[0])
+    assert pieces.unique().tolist() == [(2 * 9 + -2 % 9) * 8 + 3]
+
+
 def test_the_patchwork_needs_sources():
     x = random_images(2, 1, 5, 5, torch.float64)
     posterior = lemmse.LocalEquivariantMMSE(x, lemmse.Denoising(), patch_size=3).posterior(x, 0.1)
@@ -62,8 +71,15 @@ def test_the_patchwork_needs_sources():
 def test_its_figures_draw():
     x = random_images(3, 1, 7, 7, torch.float32)
     posterior = lemmse.LocalEquivariantMMSE(x, lemmse.Denoising(), patch_size=3).posterior(x[:1], 0.1, top_k=2)
-    drawn = figures.patchwork({"one": (x[0], posterior.mean[0], posterior)}, pairs=3 * 49)
-    assert [axis.get_title() for axis in drawn.axes[:4]] == ["measurement", "estimate", "source", "effective samples"]
+    drawn = figures.patchwork({"one": (x[0], posterior)}, x)
+    titles = [axis.get_title().split() for axis in drawn.axes[:5]]
+    assert titles == [
+        ["measurement"],
+        ["estimate"],
+        ["heaviest", "patches"],
+        ["their", "pieces"],
+        ["effective", "samples"],
+    ]
     patch = extract_patches(x[:1], 3)[0, :, 0].unflatten(1, (-1, 3))
     assert len(figures.origins([patch], list(origins(x, posterior, 0, [(3, 3)]).values()), 3).axes) == 5
     table = patchwork_table(posterior, x[:1], x).assign(split="test", sigma=0.1)

@@ -7,7 +7,7 @@ import torch
 
 import lemmse
 from lemmse.comparison import EQUAL
-from lemmse.risk import distances, error_correlation, split_risk, training_draws, training_path
+from lemmse.risk import distances, error_correlation, split_risk, split_risks, training_draws, training_path
 
 from .conftest import random_images
 
@@ -50,6 +50,17 @@ def test_draws_are_those_of_training():
     assert not torch.equal(y, x)
 
 
+def test_split_risks_are_those_of_one_batch():
+    optimum = lemmse.LocalEquivariantMMSE(X, PHYSICS, patch_size=3)
+    estimators = {"measurement": lambda y, sigma: y, "best": optimum}
+    options = {"sigma_min": 0.1, "generator": torch.Generator().manual_seed(0)}
+    found = split_risks(estimators, optimum, X, PHYSICS, 6, batch_size=4, **options)
+    x, y, sigma = draws(6)
+    assert found.loc["measurement"].to_list() == pytest.approx(list(split_risk(y, optimum(y, sigma), x)))
+    assert found.loc["best", "distance"] == 0
+    assert found.loc["best", "risk"] == found.loc["best", "floor"] == pytest.approx(found.loc["measurement", "floor"])
+
+
 def test_distances_are_those_between_all_pairs():
     estimators = {"same": lambda y, sigma: X[:2] + 0 * y, "half": lambda y, sigma: X[:2] - 0.1}
     found = distances(estimators, PHYSICS, X[:2], [0.1, 0.2], generator=torch.Generator().manual_seed(0))
@@ -75,11 +86,13 @@ def test_path_stays_above_the_floor_and_does_not_touch_the_global_seed():
     optimum = lemmse.LocalEquivariantMMSE(images, PHYSICS, patch_size=3)
     options = {"size": "small", "draws": 200, "sigma_min": 0.1, "seed": 0, "batch_size": 4, "lr": 2e-3}
     before = torch.get_rng_state()
-    path = training_path(["PatchMLP", "ResNet"], optimum, [1, 20], **options)
+    path = training_path(["PatchMLP", "ResNet"], optimum, [1, 20], repeats=1, **options)
     assert torch.equal(torch.get_rng_state(), before)
     assert path[["network", "steps"]].to_numpy().tolist() == [
-        ["PatchMLP", 1], ["PatchMLP", 20], ["ResNet", 1], ["ResNet", 20]
+        ["PatchMLP", 1], ["PatchMLP", 20], ["ResNet", 1], ["ResNet", 20],
+        ["ResNet 2", 1], ["ResNet 2", 20],
     ]  # fmt: skip
+    assert path.risk.nunique() == 6, "another seed, another training"
     assert (path.risk - path.floor > -3 * path.error).all()
     assert (path.rest.abs() < 4 * path.error).all()
     assert path.floor.nunique() == 1

@@ -26,7 +26,7 @@ def psnr_lines(
     bar: points (sigma, dB) of a threshold that is drawn as a step.
     """
     names, bar = list(dict.fromkeys(frame[panels])), list(bar)
-    figure, axes = new_figure(1, len(names), 3.6 * len(names), 3.2, sharey=True)
+    figure, axes = new_figure(1, len(names), 2.9 * len(names), 3.0, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
         part = frame[frame[panels] == name]
         lines = list(dict.fromkeys(part[by]))
@@ -40,7 +40,7 @@ def psnr_lines(
         if bar:
             axis.step(*zip(*bar, strict=True), where="post", color="#444444", linewidth=1, label="claimed")
         ticks = sorted(set(part["sigma"]))
-        axis.set(xscale="log", xticks=ticks, xlabel="noise level sigma (image range 0 to 1)", title=name)
+        axis.set(xscale="log", xticks=ticks, xlabel="sigma (image range 0 to 1)", title=name)
         axis.set_xticklabels([f"{s:g}" for s in ticks])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
@@ -51,7 +51,7 @@ def psnr_lines(
 
 def quartile_lines(frame: pd.DataFrame, value: str, by: str, label: str) -> Figure:
     """`value` with quartiles `low` and `high`, means over images, against sigma, on log axes: a line for each `by`."""
-    figure, axes = new_figure(1, 1, 5.2, 3.2)
+    figure, axes = new_figure(1, 1, 4.6, 3.0)
     axis = axes[0][0]
     for turn, (name, part) in enumerate(frame.groupby(by, sort=False)):
         mean = part.groupby("sigma")[[value, "low", "high"]].mean()
@@ -59,7 +59,7 @@ def quartile_lines(frame: pd.DataFrame, value: str, by: str, label: str) -> Figu
         axis.plot(mean.index, mean[value], label=name, markersize=5, **look)
         axis.fill_between(mean.index, mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
     ticks = sorted(set(frame["sigma"]))
-    axis.set(xscale="log", yscale="log", xlabel="noise level sigma (image range 0 to 1)", ylabel=label)
+    axis.set(xscale="log", yscale="log", xlabel="sigma (image range 0 to 1)", ylabel=label)
     axis.set_xticks(ticks, [f"{s:g}" for s in ticks])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
@@ -72,7 +72,7 @@ def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) 
 
     A frame has the columns engine, y, what it is drawn against, and roofline, in the unit of y.
     """
-    figure, axes = new_figure(1, len(panels), 3.8 * len(panels), 3.2, sharey=True)
+    figure, axes = new_figure(1, len(panels), 2.9 * len(panels), 3.0, sharey=True)
     for axis, (frame, x, xlabel) in zip(axes[0], panels, strict=True):
         for turn, (name, part) in enumerate(frame.groupby("engine", sort=False)):
             line = part.groupby(x)[y].median()
@@ -91,7 +91,7 @@ def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) 
 
 def agreement(tables: dict[str, pd.DataFrame]) -> Figure:
     """PSNR in dB between all pairs of estimates: a panel for each square table; dark is close."""
-    figure, axes = new_figure(1, len(tables), 3.7 * len(tables), 3.4)
+    figure, axes = new_figure(1, len(tables), 2.9 * len(tables), 2.9)
     low, high = min(t.min(axis=None) for t in tables.values()), max(t.max(axis=None) for t in tables.values())
     for axis, (title, table) in zip(axes[0], tables.items(), strict=True):
         axis.imshow(table.to_numpy(), cmap="Greys", vmin=low - 0.3 * (high - low), vmax=high)
@@ -113,7 +113,7 @@ def risk_floor(frame: pd.DataFrame) -> Figure:
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure, axes = new_figure(1, 2, 7.2, 3.3)
+    figure, axes = new_figure(1, 2, 6.0, 3.1)
     left, right = axes[0]
     for turn, (name, part) in enumerate(frame.groupby("network", sort=False)):
         look = style(str(name), turn) | {"label": name, "markersize": 5}

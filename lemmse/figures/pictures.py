@@ -34,13 +34,13 @@ def gallery(
     rows: dict[str, dict[str, Tensor]],
     columns: list[str],
     note: Callable[[dict[str, Tensor], str], str],
-    cell: float = 1.25,
+    cell: float = 1.05,
 ) -> Figure:
     """A table of images (C, H, W): a labelled row for each entry, a column for each name; a missing one stays blank.
 
     note: the line under an image, from the row and the column's name.
     """
-    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, (cell + 0.25) * len(rows) + 0.2)
+    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, (cell + 0.4) * len(rows) + 0.2)
     for r, (label, row) in enumerate(rows.items()):
         for c, name in enumerate(columns):
             if name in row:
@@ -58,7 +58,7 @@ def note_distance(row: dict[str, Tensor], name: str) -> str:
     if name in ("measurement", "truth"):
         return ""
     other = "truth" if name == "formula" else "formula"
-    return f"{float(psnr(row[name][None], row[other][None])):.1f} dB to {other}"
+    return f"{float(psnr(row[name][None], row[other][None])):.1f} dB\nto {other}"
 
 
 def note_truth(row: dict[str, Tensor], name: str) -> str:
@@ -82,8 +82,12 @@ def patch_lottery(
         shown.append((f"{100 * float(weights[i]):.0f} %", source, f"centre {float(values[i]):.2f}"))
     for name, value in (("output", estimate), ("truth", truth)):
         shown.append((name, torch.full_like(noisy, value), f"{value:.2f}"))
-    figure, axes = new_figure(1, len(shown), 1.1 * len(shown), 1.75)
-    for place, (axis, (title, image, note)) in enumerate(zip(axes[0], shown, strict=True)):
+    across = -(-len(shown) // 2)
+    figure, axes = new_figure(2, across, 1.1 * across, 3.2)
+    places = [axis for line in axes for axis in line]
+    for axis in places[len(shown) :]:
+        axis.axis("off")
+    for place, (axis, (title, image, note)) in enumerate(zip(places, shown, strict=False)):
         draw_image(axis, image, title, note, limits)
         if place <= len(sources):
             _frame(axis, 2 * (noisy.shape[-1] // 2 - 0.5,), 1)
@@ -107,7 +111,7 @@ def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figu
     """
     from matplotlib.colors import LogNorm
 
-    figure, axes = new_figure(len(rows), 5, 7.6, 1.5 * len(rows) + 0.3)
+    figure, axes = new_figure(len(rows), 5, 6.3, 1.15 * len(rows) + 0.4)
     scale = LogNorm(1, images[:, 0].numel())
     for line, (label, (noisy, posterior)) in zip(axes, rows.items(), strict=True):
         pixels, pieces = heaviest(posterior, images)
@@ -120,7 +124,7 @@ def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figu
         for axis in line[3:]:
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
-    titles = ("measurement", "estimate", "heaviest patches", "their pieces", "effective samples")
+    titles = ("measurement", "estimate", "heaviest\npatches", "their\npieces", "effective\nsamples")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
     figure.colorbar(drawn, ax=[line[4] for line in axes], shrink=0.6, label="patches that share the weight")
@@ -129,7 +133,7 @@ def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figu
 
 def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int, shown: int = 4) -> Figure:
     """A row for each noisy patch (C, P, P): the patch, and the training images of its sources with the patch framed."""
-    figure, axes = new_figure(len(patches), 1 + shown, 1.45 * (1 + shown), 1.75 * len(patches))
+    figure, axes = new_figure(len(patches), 1 + shown, 1.2 * (1 + shown), 1.65 * len(patches))
     for line, patch, found in zip(axes, patches, sources, strict=True):
         draw_image(line[0], patch, "noisy patch")
         for axis in line[1 + len(found) :]:
