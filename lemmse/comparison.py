@@ -91,6 +91,14 @@ def restore(
     return {"measurement": z, **restored, "formula": formula(y, sigma), "truth": images}
 
 
+def restore_one(
+    nets: dict[str, Solver], formula: LocalEquivariantMMSE, image: Tensor, sigma: float, seed: int
+) -> dict[str, Tensor]:
+    """`restore` for one image (C, H, W), its noise from the seed: a row of `figures.gallery`."""
+    generator = torch.Generator(image.device).manual_seed(seed)
+    return {name: batch[0] for name, batch in restore(nets, formula, image[None], sigma, generator).items()}
+
+
 def compare(
     nets: dict[str, Solver],
     formula: LocalEquivariantMMSE,

@@ -70,23 +70,6 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # and formula restore the same measurements of {glue:text}`tested` training and {glue:text}`tested` test images. The
 # operators: noise alone; a hidden centre square; {glue:text}`hidden` of the pixels hidden at random; a Gaussian blur of
 # standard deviation {glue:text}`blur:g` pixel.
-
-# %% tags=["hide-input"]
-images = load_images(data, count=count, size=size, channels=channels)
-evaluated = comparison.evaluation_images(images, data, tested)
-training = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
-solvers, frames = {}, []
-for name in OPERATORS:
-    physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
-    chosen, more = (architectures, repeats) if name == "denoising" else (everywhere, 0)
-    options = {"patch_size": patch_size, "steps": steps, "repeats": more, **training}
-    formula, nets = solvers[name] = comparison.experiment(images, physics, chosen, **options)
-    frame = comparison.compare_sets(nets, formula, evaluated, sigmas, seed=seed + 1)
-    frames.append(frame.assign(operator=name))
-results = pd.concat(frames, ignore_index=True)
-
-# %% [markdown]
-# ## What it looks like
 #
 # ```{glue:figure} predictions
 # :name: fig-predictions
@@ -98,12 +81,22 @@ results = pd.concat(frames, ignore_index=True)
 # ```
 
 # %% tags=["hide-input"]
+images = load_images(data, count=count, size=size, channels=channels)
+evaluated = comparison.evaluation_images(images, data, tested)
+training = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
+solvers, frames = {}, []
+for name in OPERATORS:
+    physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
+    chosen, more = (architectures, repeats) if name == "denoising" else (everywhere, 0)
+    options = {"patch_size": patch_size, "steps": steps, "repeats": more, **training}
+    formula, nets = solvers[name] = comparison.experiment(images, physics, chosen, **options)
+    frames.append(comparison.compare_sets(nets, formula, evaluated, sigmas, seed=seed + 1).assign(operator=name))
+results = pd.concat(frames, ignore_index=True)
 shown = sigmas[len(sigmas) // 2]
-rows = {}
-for turn, (name, (formula, nets)) in enumerate(solvers.items()):
-    one = evaluated["test"][turn % tested][None]
-    found = comparison.restore(nets, formula, one, shown, torch.Generator().manual_seed(seed))
-    rows[f"{name}\nsigma = {shown:g}"] = {column: batch[0] for column, batch in found.items()}
+rows = {
+    f"{name}\nsigma = {shown:g}": comparison.restore_one(nets, formula, evaluated["test"][turn % tested], shown, seed)
+    for turn, (name, (formula, nets)) in enumerate(solvers.items())
+}
 columns = ["measurement", *dict.fromkeys([*architectures, *everywhere]), "formula", "truth"]
 keep(predictions=figures.gallery(rows, columns, figures.note_distance))
 
@@ -159,18 +152,16 @@ keep(
 #
 # ## The claim
 #
-# The cell below raises, and the book does not build, if the claim fails. It would be wrong if a network of receptive
-# field $P$ stayed far from equation {eq}`eq-le-mmse` although its loss is near the least possible; if the two agreed
-# on training images but not on test images, for then the network would know something that the formula does not; or if
-# it took a lucky seed.
+# It would be wrong if a network of receptive field $P$ stayed far from equation {eq}`eq-le-mmse` although its loss is
+# near the least possible; if the two agreed on training images but not on test images, for then the network would know
+# something that the formula does not; or if it took a lucky seed. The book does not build if the cell below raises.
 
 # %%
 results["capped"] = results.network_formula.clip(upper=EQUAL)
 mean = results.groupby(["operator", "network", "sigma", "split"]).capped.mean().reset_index()
 judged = mean[mean.sigma >= CLAIMED_FROM].set_index("operator")
 excess = (results.capped - results.network_truth)[results.sigma >= CLAIMED_FROM].mean()
-formula, _ = solvers["denoising"]
-y = formula.physics.measure(evaluated["test"][:1], shown, generator=torch.Generator().manual_seed(seed))
+y = formula.physics.measure(evaluated["test"][:1], shown, generator=torch.Generator().manual_seed(seed))  # by the last
 assert comparison.formula_error(formula, y, shown) < 1e-5, "the engine must agree with the formula written out"
 assert results.notna().all(axis=None), "every distance must be a number"
 denoised, elsewhere = judged.loc[["denoising"]], judged.drop("denoising")

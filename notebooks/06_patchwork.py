@@ -18,11 +18,11 @@
 # weights that add up to one. How many patches carry it is told by the *effective number of samples*
 #
 # $$
-# N_{\mathrm{eff}}[m] = \frac{1}{\sum_{i,k} w_{i,k}^2}, \qquad
-# \frac{1}{N_{\mathrm{eff}}[m]} \le \max_{i,k} w_{i,k} \le \frac{1}{\sqrt{N_{\mathrm{eff}}[m]}},
+# N_{\mathrm{eff}}[m] = \frac{1}{\sum_{i,k} w_{i,k}^2},
 # $$ (eq-effective)
 #
-# one if a single patch has all the weight, $N n$ if all patches weigh the same.
+# one if a single patch has all the weight, $N n$ if all patches weigh the same. The heaviest weight lies between
+# $1 / N_{\mathrm{eff}}$ and $1 / \sqrt{N_{\mathrm{eff}}}$.
 
 # %% tags=["parameters"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
@@ -166,7 +166,7 @@ keep(
 # %% [markdown]
 # ## Try it
 #
-# - `patch_size 11`: larger patches are rarer, so fewer of them compete, and the pieces of the patchwork grow.
-# - `count 20`: fewer sources; the pieces stay as small, the copies get worse.
-# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): large uniform regions, where thousands of patches
-#   are the same and the effective number is high at any noise level.
+# - `patch_size 11`: larger patches are rarer: fewer share the weight, the pieces grow, and test images come out worse.
+# - `count 20`: few sources: larger pieces, worse copies.
+# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): sharp seams, where few patches decide even at a noise
+#   level at which the ground around them has dissolved.

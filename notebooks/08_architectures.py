@@ -78,8 +78,8 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # :name: fig-pairs
 # :alt: PSNR against sigma between architectures, between seeds, from network to LE-MMSE, and from network to truth.
 #
-# The same at every noise level, mean and standard deviation over images and pairs. *Seeds*: {glue:text}`last` against
-# itself, trained with another seed.
+# The same at every noise level, mean and standard deviation over images and pairs. *Another seed*: two trainings of
+# {glue:text}`last`.
 # ```
 #
 # The networks are nearer to one another than errors of their own would leave them: what they still lack points the same

@@ -37,6 +37,8 @@ def test_physics_aware_networks_see_b_y():
     found = comparison.restore({}, formula, X[:2], 0.1, generator())
     y = physics.measure(X[:2], 0.1, generator=generator())
     torch.testing.assert_close(found["measurement"], formula.pre_inverse(y))
+    one = comparison.restore_one({}, formula, X[0], 0.1, seed=0)
+    torch.testing.assert_close(one["formula"], formula(physics.measure(X[:1], 0.1, generator=generator()), 0.1)[0])
 
 
 def test_summary_with_an_exact_image():

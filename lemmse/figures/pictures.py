@@ -76,7 +76,7 @@ def patch_lottery(
 
     weights: (k,). values: (k,), the clean centre pixels. estimate, truth: grey values. All in one grey scale.
     """
-    limits = (float(sources.min()), float(sources.max()))
+    limits = (min(float(sources.min()), estimate, truth), max(float(sources.max()), estimate, truth))
     shown = [("noisy patch", noisy, "")]
     for i, source in enumerate(sources):
         shown.append((f"{100 * float(weights[i]):.0f} %", source, f"centre {float(values[i]):.2f}"))
