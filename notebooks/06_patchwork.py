@@ -168,5 +168,5 @@ keep(
 #
 # - `patch_size 11`: larger patches are rarer: fewer share the weight, the pieces grow, and test images come out worse.
 # - `count 20`: few sources: larger pieces, worse copies.
-# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): sharp seams, where few patches decide even at a noise
+# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): seams, where few patches decide, even at a noise
 #   level at which the ground around them has dissolved.

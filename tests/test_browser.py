@@ -88,8 +88,8 @@ def visit(browser, site):
     """Open a page of the book at a width; returns it with all that went wrong while it loaded."""
     contexts = []
 
-    def open_page(name: str, width: int):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 800}))
+    def open_page(name: str, width: int, scheme: str = "light"):
+        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
         page, wrong = contexts[-1].new_page(), []
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -145,6 +145,16 @@ def test_there_are_equations_and_images(visit):
     theory, _ = visit("theory", 1280)
     assert theory.locator("mjx-container").count() > 10
     assert theory.locator(".bd-article img").count() >= 1
+
+
+def test_figures_keep_a_white_ground_in_dark_mode(visit):
+    page, wrong = visit("theory", 390, "dark")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    grounds = page.eval_on_selector_all(
+        ".bd-article img", "images => images.map(image => getComputedStyle(image).backgroundColor)"
+    )
+    assert set(grounds) == {"rgb(255, 255, 255)"}
+    assert wrong == []
 
 
 def test_a_bad_page_is_found_out(visit, html, site):

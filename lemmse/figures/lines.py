@@ -26,7 +26,7 @@ def psnr_lines(
     bar: points (sigma, dB) of a threshold that is drawn as a step.
     """
     names, bar = list(dict.fromkeys(frame[panels])), list(bar)
-    figure, axes = new_figure(1, len(names), 2.9 * len(names), 3.0, sharey=True)
+    figure, axes = new_figure(1, len(names), 2.9 * len(names), 3.4, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
         part = frame[frame[panels] == name]
         lines = list(dict.fromkeys(part[by]))
@@ -45,7 +45,7 @@ def psnr_lines(
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(label)
-    axes[0][-1].legend(fontsize=8)
+    _legend_below(figure)
     return figure
 
 
@@ -72,7 +72,7 @@ def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) 
 
     A frame has the columns engine, y, what it is drawn against, and roofline, in the unit of y.
     """
-    figure, axes = new_figure(1, len(panels), 2.9 * len(panels), 3.0, sharey=True)
+    figure, axes = new_figure(1, len(panels), 2.9 * len(panels), 3.3, sharey=True)
     for axis, (frame, x, xlabel) in zip(axes[0], panels, strict=True):
         for turn, (name, part) in enumerate(frame.groupby("engine", sort=False)):
             line = part.groupby(x)[y].median()
@@ -85,7 +85,7 @@ def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) 
         axis.xaxis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(label)
-    axes[0][-1].legend(fontsize=8)
+    _legend_below(figure)
     return figure
 
 
@@ -113,7 +113,7 @@ def risk_floor(frame: pd.DataFrame) -> Figure:
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure, axes = new_figure(1, 2, 6.0, 3.1)
+    figure, axes = new_figure(1, 2, 6.0, 3.6)
     left, right = axes[0]
     for turn, (name, part) in enumerate(frame.groupby("network", sort=False)):
         look = style(str(name), turn) | {"label": name, "markersize": 5}
@@ -127,14 +127,22 @@ def risk_floor(frame: pd.DataFrame) -> Figure:
     left.set(xscale="log", xlabel="steps of training", ylabel="risk (squared error x 1000)")
     left.set_xticks(sorted(set(frame["steps"])), [str(s) for s in sorted(set(frame["steps"]))])
     left.minorticks_off()
-    right.set(
-        xscale="log", yscale="log", xlabel="distance to LE-MMSE (squared, x 1000)", ylabel="risk - floor (x 1000)"
-    )
+    right.set(xscale="log", yscale="log", xlabel="distance to LE-MMSE (x 1000)", ylabel="risk - floor (x 1000)")
     for scale in (right.xaxis, right.yaxis):
         scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
         scale.set_major_formatter("{x:g}")
         scale.set_minor_formatter(NullFormatter())
     for axis in axes[0]:
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
+    _legend_below(figure)
     return figure
+
+
+def _legend_below(figure: Figure) -> None:
+    """One legend for all panels, where it hides no line."""
+    shown = {}
+    for axis in figure.axes:
+        handles, labels = axis.get_legend_handles_labels()
+        shown |= dict(zip(labels, handles, strict=True))
+    columns = 3 if max(map(len, shown)) < 20 and len(figure.axes) > 1 else 2
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, fontsize=9)
