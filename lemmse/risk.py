@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .checks import check_count, check_images
+from .checks import check_choice, check_count, check_images
 from .comparison import EQUAL, trainings
 from .estimators import LocalEquivariantMMSE
 from .networks import ARCHITECTURES
@@ -76,7 +76,7 @@ def split_risk(estimate: Tensor, optimum: Tensor, truth: Tensor) -> Split:
 @torch.no_grad()
 def split_risks(
     estimators: dict[str, Callable[[Tensor, Tensor], Tensor]],
-    optimum: Callable[[Tensor, Tensor], Tensor],
+    optimum: str,
     images: Tensor,
     physics: Physics,
     draws: int,
@@ -85,19 +85,22 @@ def split_risks(
     generator: torch.Generator,
     batch_size: int = 16,
 ) -> pd.DataFrame:
-    """The `Split` of each estimator, a row each, over the same `draws` of the training distribution, with B = I."""
+    """The `Split` of each estimator, a row each, over the same `draws` of the training distribution, with B = I.
+
+    optimum: which of the estimators is LE. Raises ValueError if none is.
+    """
     import pandas as pd
     from tqdm import tqdm
 
+    check_choice(optimum, estimators, "estimator")
     x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
-    found: dict[str, list[Tensor]] = {name: [] for name in [*estimators, ""]}
+    found: dict[str, list[Tensor]] = {name: [] for name in estimators}
     batches = list(zip(y.split(batch_size), sigma.split(batch_size), strict=True))
     for noisy, level in tqdm(batches, desc=f"risk over {draws} draws"):
-        for name, estimate in {**estimators, "": optimum}.items():
+        for name, estimate in estimators.items():
             found[name].append(estimate(noisy, level))
     maps = {name: torch.cat(parts) for name, parts in found.items()}
-    best = maps.pop("")
-    return pd.DataFrame({name: split_risk(f, best, x)._asdict() for name, f in maps.items()}).T
+    return pd.DataFrame({name: split_risk(f, maps[optimum], x)._asdict() for name, f in maps.items()}).T
 
 
 @torch.no_grad()

@@ -136,7 +136,7 @@ keep(
 
 # %% tags=["hide-input"]
 judged = {**estimators, "measurement": lambda y, sigma: y}
-splits = split_risks(judged, formula, images, physics, draws, sigma_min=sigma_min, generator=generator)
+splits = split_risks(judged, "LE-MMSE", images, physics, draws, sigma_min=sigma_min, generator=generator)
 rest, error = 100 * splits.rest / splits.risk, 100 * splits.error / splits.risk
 sides = {"E|f - x|²": splits.risk, "E|f - LE|² + E|LE - x|²": splits.risk - splits.rest}
 table = pd.DataFrame(sides).map(lambda v: f"{1e3 * v:.3f}")

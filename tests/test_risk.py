@@ -54,7 +54,7 @@ def test_split_risks_are_those_of_one_batch():
     optimum = lemmse.LocalEquivariantMMSE(X, PHYSICS, patch_size=3)
     estimators = {"measurement": lambda y, sigma: y, "best": optimum}
     options = {"sigma_min": 0.1, "generator": torch.Generator().manual_seed(0)}
-    found = split_risks(estimators, optimum, X, PHYSICS, 6, batch_size=4, **options)
+    found = split_risks(estimators, "best", X, PHYSICS, 6, batch_size=4, **options)
     x, y, sigma = draws(6)
     assert found.loc["measurement"].to_list() == pytest.approx(list(split_risk(y, optimum(y, sigma), x)))
     assert found.loc["best", "distance"] == 0
@@ -103,5 +103,7 @@ def test_bad_input():
         draws(0)
     with pytest.raises(ValueError, match=r"sigma_min must be in \[0, 1\), got 1"):
         training_draws(X, PHYSICS, 2, sigma_min=1, generator=torch.Generator())
+    with pytest.raises(ValueError, match="unknown estimator 'best'"):
+        split_risks({}, "best", X, PHYSICS, 2, sigma_min=0.1, generator=torch.Generator())
     with pytest.raises(ValueError, match="one shape"):
         split_risk(X, X, X[:2])
