@@ -132,6 +132,21 @@ def distances(
     return pd.DataFrame(rows)
 
 
+def set_distances(
+    estimators: dict[str, Callable[[Tensor, float], Tensor]],
+    physics: Physics,
+    sets: dict[str, Tensor],
+    sigmas: Iterable[float],
+    *,
+    generator: torch.Generator,
+) -> pd.DataFrame:
+    """`distances` on each of the named sets of images, whose name is in the column split."""
+    import pandas as pd
+
+    frames = {name: distances(estimators, physics, x, sigmas, generator=generator) for name, x in sets.items()}
+    return pd.concat([frame.assign(split=name) for name, frame in frames.items()], ignore_index=True)
+
+
 def error_correlation(pairs: pd.DataFrame, networks: Iterable[str], reference: str, by: list[str]) -> pd.Series:
     """Correlation of `f - reference` between two networks, mean over their pairs, for each of `by`: 0 if independent.
 

@@ -53,7 +53,7 @@ import torch
 from lemmse import MMSE, Denoising, EquivariantMMSE, LocalEquivariantMMSE, figures, load_images
 from lemmse.chapter import judge, keep
 from lemmse.comparison import evaluation_images, experiment, restore_one
-from lemmse.risk import distances, split_risks
+from lemmse.risk import set_distances, split_risks
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -83,9 +83,7 @@ options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, 
 options |= {"patch_size": patch_size, "steps": steps, "repeats": repeats}
 formula, nets = experiment(images, physics, architectures, **options)
 estimators = {"MMSE": MMSE(images, physics), "E-MMSE": EquivariantMMSE(images, physics), "LE-MMSE": formula, **nets}
-pairs = pd.concat(
-    distances(estimators, physics, x, sigmas, generator=generator).assign(split=split) for split, x in evaluated.items()
-)
+pairs = set_distances(estimators, physics, evaluated, sigmas, generator=generator)
 errors = pairs[pairs.other == "truth"]
 shown = sorted(sigmas)[len(sigmas) // 2]
 pictures = {

@@ -55,7 +55,7 @@ import torch
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
 from lemmse.chapter import judge, keep
 from lemmse.comparison import CLAIMED_FROM, claimed_psnr, evaluation_images, experiment, trainings
-from lemmse.risk import distances, error_correlation, training_path
+from lemmse.risk import error_correlation, set_distances, training_path
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -96,9 +96,7 @@ options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, 
 options |= {"repeats": repeats}
 formula, nets = experiment(images, physics, architectures, patch_size=patch_size, steps=steps, **options)
 estimators = {**nets, "LE-MMSE": formula}
-pairs = pd.concat(
-    distances(estimators, physics, x, sigmas, generator=generator).assign(split=split) for split, x in evaluated.items()
-)
+pairs = set_distances(estimators, physics, evaluated, sigmas, generator=generator)
 shown = sorted(sigmas)[len(sigmas) // 2]
 names = [*architectures, "LE-MMSE", "truth"]
 at_shown = {split: part[part.sigma == shown] for split, part in pairs.groupby("split", sort=False)}

@@ -7,7 +7,15 @@ import torch
 
 import lemmse
 from lemmse.comparison import EQUAL
-from lemmse.risk import distances, error_correlation, split_risk, split_risks, training_draws, training_path
+from lemmse.risk import (
+    distances,
+    error_correlation,
+    set_distances,
+    split_risk,
+    split_risks,
+    training_draws,
+    training_path,
+)
 
 from .conftest import random_images
 
@@ -69,6 +77,13 @@ def test_distances_are_those_between_all_pairs():
     assert mean["half", "truth"] == mean["truth", "half"] == pytest.approx(20)
     assert mean["same", "truth"] == EQUAL
     assert mean["same", "half"] == pytest.approx(20)
+
+
+def test_distances_on_sets_name_the_set():
+    sets = {"a": X[:1], "b": X[1:3]}
+    found = set_distances({"m": lambda y, s: y}, PHYSICS, sets, [0.1], generator=torch.Generator().manual_seed(0))
+    assert found.groupby("split").image.nunique().to_dict() == {"a": 1, "b": 2}
+    assert found.index.is_unique
 
 
 def test_correlation_of_errors():
