@@ -67,6 +67,10 @@ for split, x in evaluated.items():
 # pieces*: a shade for each training image and shift; a region of one shade is copied from one place. *Effective
 # samples*: from one patch (dark) to all of them (light), on a logarithmic scale.
 # ```
+#
+# The pieces are small. At $\sigma =$ {glue:text}`sigma_low`, {glue:text}`together:.0%` of neighbouring pixels of test
+# images come from neighbours in one training image; the others change source from pixel to pixel. Centres that agree
+# make one picture of many sources.
 
 # %% tags=["hide-input"]
 shown = sorted({sigmas[0], sigmas[len(sigmas) // 2 - 1], sigmas[-2], sigmas[-1]})
@@ -159,6 +163,7 @@ judge(held, preset, strict=strict)
 low, high = min(sigmas), max(sigmas)
 at_low = numbers[(numbers.split == "test") & (numbers.sigma == low)]
 keep(sigma_low=low, sigma_high=high, sigma_origin=sigma_origin, tested=tested, factor=factor)
+keep(together=at_low.together.mean())
 keep(
     few=median["test"][low], many=median["test"][high], sources=at_low.sources.mean(), all_pairs=f"{count * size**2:,}"
 )
