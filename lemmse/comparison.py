@@ -31,16 +31,15 @@ def claimed_psnr(sigma: float) -> float:
 
 
 def evaluation_images(images: Tensor, data: str, count: int) -> dict[str, Tensor]:
-    """`count` of the training images, spread evenly over their order, and as many test images of the same set.
+    """The first `count` training images, and as many test images of the same set, among which photographs take turns.
 
     images: (N, C, H, W), square, of `load_images(data, ...)`. Returns {"training": ..., "test": ...}. Raises ValueError
     if there are not so many.
     """
     if check_count(count, "count") > len(images):
         raise ValueError(f"count must be at most the number of training images, {len(images)}, got {count}")
-    chosen = torch.linspace(0, len(images) - 1, count).round().long()
     test = load_images(data, split="test", count=count, size=images.shape[-1], channels=images.shape[1])
-    return {"training": images[chosen], "test": test.to(images)}
+    return {"training": images[:count], "test": test.to(images)}
 
 
 def trainings(architectures: Iterable[str], repeats: int, seed: int) -> dict[str, tuple[str, int]]:
