@@ -82,8 +82,8 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # {glue:text}`last`.
 # ```
 #
-# Another architecture changes about as much as another seed does: on average from $\sigma =$ {glue:text}`from_sigma` on,
-# a network agrees with another architecture to {glue:text}`by_architecture:.1f` dB and with another seed to
+# Another architecture changes about as much as another seed does: on average from $\sigma =$ {glue:text}`from_sigma`
+# on, a network agrees with another architecture to {glue:text}`by_architecture:.1f` dB and with another seed to
 # {glue:text}`by_seed:.1f` dB.
 #
 # The networks are nearer to one another than errors of their own would leave them: what they still lack points the same
