@@ -109,13 +109,19 @@ class MixtureEstimator(nn.Module):
     def _choose_engine(self, names: Iterable[str]) -> None:
         """Settle which of the engines of a family runs, when the family is known."""
         self._engines = tuple(names)
-        self.engine = choose_engine(self._engines, Task(self.shape, self.dtype, self.device), self._asked)
+        self.engine = choose_engine(self._engines, self._task(), self._asked)
 
     def _engine_for(self, differentiable: bool) -> str:
         """The engine; where it is automatic and a gradient is needed that it lacks, another that has it."""
         if not differentiable or ENGINES[self.engine].differentiable:
             return self.engine
-        return choose_engine(self._engines, Task(self.shape, self.dtype, self.device, True), self._asked)
+        return choose_engine(self._engines, self._task(differentiable=True), self._asked)
+
+    def _task(self, differentiable: bool = False) -> Task:
+        """What an engine has to serve: channels of x and z, sides with what padding adds."""
+        sides = getattr(self.family, "sides", self.shape[1:])
+        shape = (max(self.shape[0], self.z_channels), *sides)
+        return Task(shape, self.dtype, self.device, differentiable)
 
     def _sum(self, y: Tensor, sigma: Tensor, top_k: int, engine: str) -> tuple[SoftmaxState, int]:
         """One pass over the data set; returns the state and the number N of training images."""

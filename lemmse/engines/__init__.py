@@ -19,7 +19,9 @@ import torch
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of an engine: images (C, H, W) of a dtype on a device, and whether gradients are."""
+    """What is asked of an engine: to compare images (C, H, W), padding included, of a dtype on a device, and whether
+    gradients are.
+    """
 
     shape: tuple[int, int, int]
     dtype: torch.dtype
