@@ -30,8 +30,9 @@ def accumulate(
     queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their centre. scale: (Q,), the logit is
     `-scale * |T_g q - a|^2`. shifts: (H, W) bool, which translations g compete. Sources are (image, g).
     """
-    mean = keys.double().mean((0, 2, 3), keepdim=True)
-    q, a, u = queries.double() - mean, keys.double() - mean, values.double()
+    a, u = keys.double(), values.double()
+    mean = a.mean((0, 2, 3), keepdim=True)
+    q, a = queries.double() - mean, a - mean
     size = tuple(shifts.shape)
     corr = irfft2(torch.einsum("qfhw,bfhw->qbhw", rfft2(q).conj(), rfft2(a)), s=size)
     norms = q.square().sum((1, 2, 3))[:, None] + a.square().sum((1, 2, 3))
