@@ -40,6 +40,7 @@ class BoxFamily:
         self.frame = patch_size // 2 if padding == "zeros" else 0
         self.patch_size, self.scale = patch_size, pre_inverse.scale
         self.mask = self._framed(mask)
+        self.sides = tuple(self.mask.shape)
         strata = mask_strata(self.mask, patch_size)
         inside = self._framed(torch.ones_like(mask)) > 0
         self.strata = torch.where(inside, strata, -1)
