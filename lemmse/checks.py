@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 FLOATS = (torch.float32, torch.float64)
+LARGEST = 1e9  # value in images and measurements: squared distances and padding keep apart, in float32 too
 _RANGE_SLACK = 1e-3  # resampling and decoding overshoot by rounding, not by more
 _warned: set[str] = set()
 
@@ -56,7 +57,7 @@ def check_count(value: int, what: str, minimum: int = 1) -> int:
 def check_images(images: Tensor, name: str = "images") -> Tensor:
     """Return `images` if they are a finite, non-empty float (N, C, H, W) tensor; warn if they leave [0, 1]."""
     check_batch(images, name)
-    low, high = float(images.min()), float(images.max())
+    low, high = (float(bound) for bound in torch.aminmax(images.detach()))
     if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
         warnings.warn(
             f"{name} span [{low:.4g}, {high:.4g}], outside [0, 1]: the theory holds, but sigma and PSNR assume [0, 1]",
@@ -79,6 +80,16 @@ def check_batch(batch: Tensor, name: str, dtypes: tuple[torch.dtype, ...] = FLOA
     if not bool(torch.isfinite(batch.sum())) and not bool(torch.isfinite(batch).all()):  # a sum needs no second array
         raise ValueError(f"{name} must be finite, but hold NaN or infinity")
     return batch
+
+
+def check_size(values: Tensor, name: str) -> Tensor:
+    """Return `values` if they are finite and no larger than `LARGEST`, in one pass over them."""
+    low, high = (float(bound) for bound in torch.aminmax(values.detach()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"{name} must be finite, but hold NaN or infinity")
+    if max(-low, high) > LARGEST:
+        raise ValueError(f"{name} must be at most {LARGEST:g} in size, got values from {low:.4g} to {high:.4g}")
+    return values
 
 
 def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:

@@ -66,9 +66,8 @@ def experiment(
 
     training: what `weights.trained` takes. Networks come from its cache where they can. Raises ValueError as it does.
     """
-    formula = LocalEquivariantMMSE(
-        images, physics, patch_size=patch_size, pre_inverse=training.get("pre_inverse", "identity")
-    )
+    B = {name: training[name] for name in ("pre_inverse", "tikhonov_lambda") if name in training}
+    formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size, **B)
     nets = {
         name: trained(architecture, images, physics, patch_size=patch_size, seed=own_seed, **training)
         for name, (architecture, own_seed) in trainings(architectures, repeats, seed).items()

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from .checks import check_choice, check_patch_size
-from .engines.state import SoftmaxState
 from .families import CENTRE, BoxFamily, ImageFamily, PositionFamily, WhitenedFamily
 from .mixture import MixtureEstimator
 from .physics import Physics
@@ -32,12 +31,13 @@ class LocalEquivariantMMSE(MixtureEstimator):
     """LE-MMSE: `x_hat[c, m] = sum_{i,k} x_i[c, k] w_{i,k}(Pi_m B y)`, the best network of receptive field P.
 
     images: (N, C, H, W) tensor in [0, 1], float32 or float64, which sets dtype and device, or a re-iterable of such
-    batches (memory is then flat in N). patch_size: P, odd; it may exceed the image. pre_inverse: "identity"
-    (physics-agnostic), "pinv", "tikhonov" or "adjoint". padding: "circular", or "zeros" with the identity: then the
-    border is seen, and only positions with the same border pattern compete. rtol: singular values of A below rtol of
-    the largest count as zero in "pinv". engine: "auto" takes the first of these that serves: "numba" (CPU, float32),
-    "triton" (CUDA, float32), "torch" for masks and the identity; "gemm" for circulant B; "position" for a matrix.
-    `engine` then names the one chosen. chunk_size: training images a block (memory).
+    batches (memory is then flat in N; no gradient goes to them). patch_size: P, odd; it may exceed the image.
+    pre_inverse: "identity" (physics-agnostic), "pinv", "tikhonov" or "adjoint". padding: "circular", or "zeros" with
+    the identity: then the border is seen, and only positions with the same border pattern compete. rtol: singular
+    values of A below rtol of the largest count as zero in "pinv". engine: "auto" takes the first of these that serves:
+    "numba" (CPU, float32), "triton" (CUDA, float32), "torch" for masks and the identity; "mixed" (CPU, float32), "gemm"
+    for circulant B; "position" for a matrix. `engine` then names the one chosen. chunk_size: training images a block
+    (memory).
 
     Call it, or `posterior`, with measurements and sigma. Raises ValueError for bad input. Source: arXiv 2601.10334.
     """
@@ -77,14 +77,10 @@ class LocalEquivariantMMSE(MixtureEstimator):
         else:
             self.family = PositionFamily(B, patch_size, self.shape[1:], self.device)
         self._accumulate = self.family.accumulate
+        self._layout = (self.family.state_rows, self.shape[0])
         self._choose_engine(self.family.engines)
 
-    def _rows(self, z: Tensor, top_k: int) -> tuple[Tensor, SoftmaxState]:
-        rows = (len(z), self.family.state_rows)
-        return self.family.features(z), SoftmaxState.empty(rows, self.shape[0], top_k, self.device)
-
-    def finish(self, partial: PartialSum) -> Posterior:
-        """What the sums over a whole data set say; any estimator of the same physics and size can tell."""
+    def _posterior(self, partial: PartialSum) -> Posterior:
         state, sigma = partial.state.at(self.family.rows), partial.sigma
         rank, log_pdet = self.z_channels * self.family.rank, self.z_channels * self.family.log_pdet
         log_density = (
@@ -114,39 +110,17 @@ class LocalEquivariantMMSE(MixtureEstimator):
 class _WholeImageEstimator(MixtureEstimator):
     """MMSE and E-MMSE: one softmax for the whole image, over training images or their translations."""
 
-    def __init__(
-        self,
-        images: Tensor | Iterable[Tensor],
-        physics: Physics,
-        *,
-        pre_inverse: str = "identity",
-        tikhonov_lambda: float = 1e-2,
-        rtol: float = 1e-6,
-        engine: str = "auto",
-        chunk_size: int | None = None,
-    ) -> None:
-        super().__init__(
-            images,
-            physics,
-            pre_inverse=pre_inverse,
-            tikhonov_lambda=tikhonov_lambda,
-            rtol=rtol,
-            engine=engine,
-            chunk_size=chunk_size,
-        )
+    def __init__(self, images: Tensor | Iterable[Tensor], physics: Physics, **options: Any) -> None:
+        super().__init__(images, physics, **options)
         self.family = ImageFamily(self.pre_inverse, self.device)
-
-    def _rows(self, z: Tensor, top_k: int) -> tuple[Tensor, SoftmaxState]:
-        rows = (len(z), 1)
-        return self.family.features(z), SoftmaxState.empty(rows, math.prod(self.shape), top_k, self.device)
+        self._layout = (1, math.prod(self.shape))
 
     @property
     def _competing(self) -> int:
         """How many translations of each training image compete."""
         raise NotImplementedError
 
-    def finish(self, partial: PartialSum) -> Posterior:
-        """What the sums over a whole data set say; any estimator of the same physics and size can tell."""
+    def _posterior(self, partial: PartialSum) -> Posterior:
         state, sigma, top_k = partial.state, partial.sigma, partial.state.top_k
         rank, log_pdet = self.z_channels * self.family.rank, self.z_channels * self.family.log_pdet
         log_density = (
@@ -185,7 +159,8 @@ class _WholeImageEstimator(MixtureEstimator):
 class MMSE(_WholeImageEstimator):
     """MMSE: `sum_i x_i w_i`, `w_i ~ g(B y; B A x_i, sigma^2 B B^T)`, the posterior mean, a mix of training images.
 
-    Arguments as for `LocalEquivariantMMSE`. Raises ValueError for bad input.
+    Arguments as for `LocalEquivariantMMSE`; engines are "direct" (CPU, float32) and "gemm". Raises ValueError for bad
+    input.
     """
 
     _competing = 1
@@ -200,7 +175,8 @@ class EquivariantMMSE(_WholeImageEstimator):
     """E-MMSE: `sum_{i,g} T_g^-1 x_i w_{i,g}`, `w_{i,g} ~ g(T_g B y; B A x_i, sigma^2 B B^T)`, g a translation.
 
     Those that move B y out of the range of B have weight 0. Arguments as for `LocalEquivariantMMSE`, which it
-    equals where the patch covers the image; for a matrix B that is how it is computed. Raises ValueError for bad input.
+    equals where the patch covers the image; for a matrix B that is how it is computed. The engine is "correlation", or
+    "position" for a matrix. Raises ValueError for bad input.
     """
 
     def __init__(self, images: Tensor | Iterable[Tensor], physics: Physics, **options: Any) -> None:

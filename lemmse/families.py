@@ -23,6 +23,7 @@ from .preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse
 
 CENTRE = 0.5  # values are summed about it, so that float32 variances do not cancel
 RANGE_RTOL = 1e-12  # of eigenvalues of Q Q^T; its small ones are the best measured directions
+_FEATURES = 1 << 21  # of training images at once
 
 
 class BoxFamily:
@@ -39,6 +40,7 @@ class BoxFamily:
         self.frame = patch_size // 2 if padding == "zeros" else 0
         self.patch_size, self.scale = patch_size, pre_inverse.scale
         self.mask = self._framed(mask)
+        self.sides = tuple(self.mask.shape)
         strata = mask_strata(self.mask, patch_size)
         inside = self._framed(torch.ones_like(mask)) > 0
         self.strata = torch.where(inside, strata, -1)
@@ -104,11 +106,14 @@ class WhitenedFamily:
         """Merge the training images x, `B A x = z`, both (B, C, H, W), into the state."""
 
         def block(i: int) -> gemm.Block:
-            """One training image, so that what is made of it stays in the cache."""
-            keys = self.features(z[i : i + 1])[0]
-            return keys, x[i].flatten(1).T, numbered(self.places, first + i, 1)[0]
+            """A few training images, so that what is made of them stays in the cache."""
+            keys = self.features(z[i : i + share]).flatten(0, 1)
+            values = x[i : i + share].flatten(2).transpose(1, 2).flatten(0, 1)
+            return keys, values, numbered(self.places, first + i, len(z[i : i + share])).flatten(0, 1)
 
-        return ENGINES[engine].load().accumulate(state, queries, map(block, range(len(z))), scale, centre=CENTRE)
+        share = max(1, _FEATURES // (len(self.rows) * queries.shape[-1]))
+        blocks = map(block, range(0, len(z), share))
+        return ENGINES[engine].load().accumulate(state, queries, blocks, scale, centre=CENTRE)
 
 
 class PositionFamily:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from .checks import check_batch, check_count, check_images, check_sigma
+from .checks import check_batch, check_count, check_images, check_sigma, check_size
 from .engines import ENGINES, Task, choose_engine
 from .engines.state import SoftmaxState
 from .physics import Physics
@@ -21,13 +21,14 @@ from .preinverse import pre_inverse as build_pre_inverse
 
 _ROWS = 1 << 16  # query pixels in flight
 _NUMBERS = 1 << 22  # features of queries times training images in flight
+_SIGMA = (1e-12, 1e12)  # between them scale times distance stays in the range of float32
 
 
 class MixtureEstimator(nn.Module):
     """What the three share: the data set, the pre-inverse, the choice of an engine, and one pass over the data.
 
-    A subclass sets `family` and `_accumulate`, its method that merges a block of training images into a state, and has
-    `_rows`, which gives the features of the queries and an empty state, and `finish`.
+    A subclass sets `family`, `_accumulate`, its method that merges a block of training images into a state, and
+    `_layout`, the rows and channels of a state for one query, and has `_posterior`, which tells what a state says.
     """
 
     def __init__(
@@ -35,16 +36,16 @@ class MixtureEstimator(nn.Module):
         images: Tensor | Iterable[Tensor],
         physics: Physics,
         *,
-        pre_inverse: str,
-        tikhonov_lambda: float,
-        rtol: float,
-        engine: str,
-        chunk_size: int | None,
+        pre_inverse: str = "identity",
+        tikhonov_lambda: float = 1e-2,
+        rtol: float = 1e-6,
+        engine: str = "auto",
+        chunk_size: int | None = None,
     ) -> None:
         super().__init__()
         self.images = images
         self.chunk_size = chunk_size if chunk_size is None else check_count(chunk_size, "chunk_size")
-        first = self._first_batch(images)
+        first = check_size(self._first_batch(images), "images")
         self.shape, self.dtype, self.device = tuple(first.shape[1:]), first.dtype, first.device
         self.physics = physics
         self.pre_inverse_name = pre_inverse
@@ -53,7 +54,7 @@ class MixtureEstimator(nn.Module):
         )
         probe = physics.A(first[:1])
         self.query_shape, self.query_dtype = tuple(probe.shape[1:]), probe.dtype
-        self.z_channels = self.pre_inverse(probe).shape[1]
+        self.z_channels = check_batch(self.pre_inverse(probe), "B A x").shape[1]
         self._asked = engine
 
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
@@ -65,7 +66,8 @@ class MixtureEstimator(nn.Module):
 
         y: what `physics.measure` returns for images of the size of the data set, in its dtype, on its device. sigma:
         number, 0-d or (Q,) tensor, noise standard deviation. top_k: how many sources to keep for each pixel.
-        Differentiable in y if `y.requires_grad`, at the price of memory. Raises ValueError for anything else.
+        Differentiable in y, sigma and images (a tensor), where they require a gradient, at the price of memory. Raises
+        ValueError for anything else, and for sigma outside 1e-12 .. 1e12.
         """
         return self.finish(self.partial(y, sigma, top_k))
 
@@ -77,32 +79,54 @@ class MixtureEstimator(nn.Module):
         check_count(top_k, "top_k", minimum=0)
         self._check_query(y)
         sigma = check_sigma(sigma, len(y), y).double()
+        least, most = _SIGMA
+        if bool((sigma < 0.99 * least).any()) or bool((sigma > 1.01 * most).any()):  # float32 rounds the limits
+            raise ValueError(f"sigma must be between {least:g} and {most:g}, got {sigma.tolist()}")
         group = max(1, _ROWS // math.prod(self.shape[1:]))
-        parts = [self._sum(q, s, top_k) for q, s in zip(y.split(group), sigma.split(group), strict=True)]
+        given = (y, sigma, self.images) if isinstance(self.images, Tensor) else (y, sigma)
+        differentiable = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+        engine = self._engine_for(differentiable)
+        with torch.set_grad_enabled(differentiable):
+            parts = [self._sum(q, s, top_k, engine) for q, s in zip(y.split(group), sigma.split(group), strict=True)]
         return PartialSum(SoftmaxState.stack([state for state, _ in parts]), parts[0][1], sigma)
 
     def finish(self, partial: PartialSum) -> Posterior:
-        """What the sums over a whole data set say; any estimator of the same physics and size can tell."""
-        raise NotImplementedError
+        """What the sums over a whole data set say; any estimator of the same kind, physics and size can tell.
 
-    def _rows(self, z: Tensor, top_k: int) -> tuple[Tensor, SoftmaxState]:
+        Raises ValueError for sums of another layout.
+        """
+        layout = tuple(partial.state.s1.shape[1:])
+        if layout != self._layout:
+            raise ValueError(
+                f"these are the sums of another estimator, over {layout[0]} pixels and {layout[1]} values, not "
+                f"{self._layout[0]} and {self._layout[1]}: finish them by one of the same kind and size of image"
+            )
+        return self._posterior(partial)
+
+    def _posterior(self, partial: PartialSum) -> Posterior:
         raise NotImplementedError
 
     def _choose_engine(self, names: Iterable[str]) -> None:
         """Settle which of the engines of a family runs, when the family is known."""
         self._engines = tuple(names)
-        self.engine = choose_engine(self._engines, Task(self.shape, self.dtype, self.device), self._asked)
+        self.engine = choose_engine(self._engines, self._task(), self._asked)
 
-    def _engine_for(self, y: Tensor) -> str:
-        """The engine; where it is automatic and y needs a gradient that it lacks, another that has it."""
-        if not (torch.is_grad_enabled() and y.requires_grad) or ENGINES[self.engine].differentiable:
+    def _engine_for(self, differentiable: bool) -> str:
+        """The engine; where it is automatic and a gradient is needed that it lacks, another that has it."""
+        if not differentiable or ENGINES[self.engine].differentiable:
             return self.engine
-        return choose_engine(self._engines, Task(self.shape, self.dtype, self.device, True), self._asked)
+        return choose_engine(self._engines, self._task(differentiable=True), self._asked)
 
-    def _sum(self, y: Tensor, sigma: Tensor, top_k: int) -> tuple[SoftmaxState, int]:
+    def _task(self, differentiable: bool = False) -> Task:
+        """What an engine has to serve: channels of x and z, sides with what padding adds."""
+        sides = getattr(self.family, "sides", self.shape[1:])
+        shape = (max(self.shape[0], self.z_channels), *sides)
+        return Task(shape, self.dtype, self.device, differentiable)
+
+    def _sum(self, y: Tensor, sigma: Tensor, top_k: int, engine: str) -> tuple[SoftmaxState, int]:
         """One pass over the data set; returns the state and the number N of training images."""
-        engine = self._engine_for(y)
-        queries, state = self._rows(self._query(y), top_k)
+        queries, (rows, channels) = self.family.features(self._query(y)), self._layout
+        state = SoftmaxState.empty((len(y), rows), channels, top_k, self.device)
         scale = 1 / (2 * sigma.square())
         held = queries[0].numel() if ENGINES[engine].streams else queries.numel()
         chunk = self.chunk_size or max(1, _NUMBERS // max(1, held))
@@ -110,8 +134,12 @@ class MixtureEstimator(nn.Module):
         for batch in self._batches():
             for block in batch.split(chunk):
                 z = self.pre_inverse.signal(block.double() if self._wide else block)
+                if z is not block:  # else it has been checked
+                    check_size(z, "B A x")
                 state = self._accumulate(state, queries, z, block, scale, first, engine)
                 first += len(block)
+        if first == 0:
+            raise ValueError("images must be re-iterable, but this time the iterable yields no batch")
         return state, first
 
     @property
@@ -146,7 +174,7 @@ class MixtureEstimator(nn.Module):
                     f"every batch of images must be {self.shape}, {self.dtype}, on {self.device}, "
                     f"got {tuple(batch.shape[1:])}, {batch.dtype}, on {batch.device}"
                 )
-            yield batch
+            yield check_size(batch, "images")
 
     def _check_query(self, y: Tensor) -> None:
         if not isinstance(y, Tensor):
@@ -159,9 +187,7 @@ class MixtureEstimator(nn.Module):
             raise ValueError(
                 f"y must be of shape (Q, {', '.join(map(str, self.query_shape))}), Q >= 1, got {tuple(y.shape)}"
             )
-        parts = torch.view_as_real(y) if y.is_complex() else y
-        if not bool(torch.isfinite(parts).all()):
-            raise ValueError("y must be finite, but holds NaN or infinity")
+        check_size(torch.view_as_real(y) if y.is_complex() else y, "y")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         raise ValueError("an estimator stays where its images are: build a new one from images.to(device, dtype)")

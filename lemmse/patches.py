@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 def window_offsets(patch_size: int, length: int) -> range:
@@ -31,11 +32,12 @@ def window_indices(patch_size: int, height: int, width: int) -> Tensor:
 
 def extract_patches(images: Tensor, patch_size: int) -> Tensor:
     """`Pi_k x` for every position k: (N, C, H, W) -> (N, C, H*W, p), p = min(P, H) * min(P, W)."""
-    height, width = images.shape[-2:]
-    return images.flatten(-2)[..., window_indices(patch_size, height, width).to(images.device)]
+    rows, cols = (window_offsets(patch_size, length) for length in images.shape[-2:])
+    periodic = pad(images, (-cols[0], cols[-1], -rows[0], rows[-1]), mode="circular")
+    return periodic.unfold(2, len(rows), 1).unfold(3, len(cols), 1).flatten(4).flatten(2, 3)
 
 
 def mask_strata(mask: Tensor, patch_size: int) -> Tensor:
     """Label the positions by the mask pattern in their window: (H, W) -> (H, W) int64, equal label = same pattern."""
-    patterns = extract_patches(mask[None, None] != 0, patch_size)[0, 0]
+    patterns = extract_patches((mask[None, None] != 0).double(), patch_size)[0, 0]
     return torch.unique(patterns, dim=0, return_inverse=True)[1].reshape(mask.shape)

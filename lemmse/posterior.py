@@ -44,8 +44,14 @@ class PartialSum:
     def merge(self, other: PartialSum) -> PartialSum:
         """The sums over the images of this shard followed by those of the other, whose images are numbered on.
 
-        Raises ValueError if the two are not sums for the same queries, noise levels, image size and top_k.
+        Raises ValueError if the two are not sums for the same queries, noise levels, image size and top_k, on one
+        device.
         """
+        if self.sigma.device != other.sigma.device:
+            raise ValueError(
+                f"partial sums merge on one device, got sums on {self.sigma.device} and {other.sigma.device}: move one "
+                "by `to`"
+            )
         ours, theirs = ([tuple(f.shape) for f in vars(part.state).values()] for part in (self, other))
         if ours != theirs or not torch.equal(self.sigma, other.sigma):
             raise ValueError(

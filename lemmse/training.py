@@ -33,6 +33,7 @@ def train(
     physics: Physics,
     *,
     pre_inverse: str = "identity",
+    tikhonov_lambda: float = 1e-2,
     steps: int,
     batch_size: int = 16,
     lr: float = 1e-3,
@@ -43,10 +44,10 @@ def train(
 ) -> Solver:
     """A trained copy of `net`, in eval mode, with the averaged weights; `net` itself is not changed.
 
-    images: (N, C, H, W) in [0, 1], whose device is used. pre_inverse: B, as for the estimators. generator: source of
-    all randomness; on the CPU the same seed gives the same bits. checkpoint: a file that is written every ten seconds
-    and at the end, and resumed from if it holds the same run, with the same result as without the interruption. Raises
-    ValueError for bad input, a checkpoint of another run, or a loss that is not finite.
+    images: (N, C, H, W) in [0, 1], whose device is used. pre_inverse, tikhonov_lambda: B, as for the estimators.
+    generator: source of all randomness; on the CPU the same seed gives the same bits. checkpoint: a file that is
+    written every ten seconds and at the end, and resumed from if it holds the same run, with the same result as without
+    the interruption. Raises ValueError for bad input, a checkpoint of another run, or a loss that is not finite.
     """
     if not isinstance(net, Solver):
         raise ValueError(f"net must be a UNet, ResNet or PatchMLP, got {type(net).__name__}")
@@ -58,7 +59,7 @@ def train(
         raise ValueError(f"sigma_min must be in [0, 1), got {sigma_min!r}")
     if not isinstance(generator, torch.Generator):
         raise ValueError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-    B = build_pre_inverse(physics, pre_inverse, tuple(images.shape[2:]))
+    B = build_pre_inverse(physics, pre_inverse, tuple(images.shape[2:]), tikhonov_lambda=tikhonov_lambda)
     if images.shape[1] != net.channels:
         raise ValueError(f"images have {images.shape[1]} channels, but the network was built for {net.channels}")
 
@@ -72,7 +73,7 @@ def train(
         checkpoint = Path(checkpoint)
         writable_folder(checkpoint.parent, "folder of the checkpoint")
         settings = (steps, batch_size, lr, sigma_min, generator.device.type, generator.get_state().tolist())
-        run.resume(checkpoint, fingerprint(net, images, physics, pre_inverse, *settings), generator)
+        run.resume(checkpoint, fingerprint(net, images, physics, pre_inverse, tikhonov_lambda, *settings), generator)
     saved = time.monotonic()
     for _ in _progress(run, steps, progress):
         index = torch.randint(len(images), (batch_size,), generator=generator, device=generator.device)
@@ -170,9 +171,11 @@ def _progress(run: _Run, steps: int, progress: bool) -> Iterator[int]:
                 bar.set_postfix(loss=f"{run.loss:.5f}", refresh=False)
 
 
-def fingerprint(net: Solver, images: Tensor, physics: Physics, pre_inverse: str, *settings: object) -> str:
+def fingerprint(
+    net: Solver, images: Tensor, physics: Physics, pre_inverse: str, tikhonov_lambda: float, *settings: object
+) -> str:
     """A hash of all that determines a training run: network, images, settings, and what A and B do to the images."""
-    B = build_pre_inverse(physics, pre_inverse, tuple(images.shape[2:]))
+    B = build_pre_inverse(physics, pre_inverse, tuple(images.shape[2:]), tikhonov_lambda=tikhonov_lambda)
     noise = torch.Generator(images.device).manual_seed(0)
     behaviour = {"signal": B.signal(images), "noisy": B(physics.measure(images[:2], 0.5, generator=noise))}
     digest = hashlib.sha256(repr((type(net).__name__, net.size, net.patch_size, pre_inverse, settings)).encode())

@@ -55,6 +55,7 @@ def trained(
     patch_size: int,
     size: str = "small",
     pre_inverse: str = "identity",
+    tikhonov_lambda: float = 1e-2,
     steps: int,
     batch_size: int,
     lr: float = 1e-3,
@@ -74,10 +75,11 @@ def trained(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = ARCHITECTURES[architecture](images.shape[1], patch_size, size)
-    settings = {"pre_inverse": pre_inverse, "steps": steps, "batch_size": batch_size, "lr": lr, "sigma_min": sigma_min}
+    B = {"pre_inverse": pre_inverse, "tikhonov_lambda": tikhonov_lambda}
+    settings = {"steps": steps, "batch_size": batch_size, "lr": lr, "sigma_min": sigma_min}
     code = "".join(Path(__file__).with_name(f"{name}.py").read_text() for name in _SOURCES)
     parts = (
-        fingerprint(net, images, physics, pre_inverse, settings),
+        fingerprint(net, images, physics, pre_inverse, tikhonov_lambda, settings),
         seed,
         images.device.type,
         torch.__version__,
@@ -96,7 +98,7 @@ def trained(
     log.info("%s: training %d steps", architecture, steps)
     checkpoint = path.with_suffix(".checkpoint")
     generator = torch.Generator(images.device).manual_seed(seed)
-    net = train(net, images, physics, **settings, generator=generator, checkpoint=checkpoint, progress=progress)
+    net = train(net, images, physics, **B, **settings, generator=generator, checkpoint=checkpoint, progress=progress)
     save_weights(net, path)
     checkpoint.unlink(missing_ok=True)
     return net

@@ -7,6 +7,7 @@ for a tile of pairs, so that sizes are small there: `TILES` (query, image, shift
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton")
 
-from lemmse.engines import box, box_gpu
+import lemmse
+from lemmse.engines import ENGINES, box, box_gpu
 from lemmse.engines.box_gpu import accumulate, live_shifts
 from lemmse.engines.state import SoftmaxState
 from lemmse.families import BoxFamily
@@ -219,6 +221,43 @@ def test_bad_input(change, message):
     strata = torch.zeros(3, 4, dtype=torch.int64, device=DEVICE)
     with pytest.raises(ValueError, match=message):
         accumulate(state, *change(x, x, x), scale, patch_size=3, strata=strata, first_image=0)
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """The engine as estimators see it, on the device of these tests."""
+    monkeypatch.setitem(ENGINES, "triton", replace(ENGINES["triton"], device=DEVICE.type))
+
+
+@pytest.mark.parametrize("kind", ["denoising", "inpainting", "zeros", "nonlinear"])
+def test_posterior_equals_that_of_the_plain_engine(kind, served):
+    g = torch.Generator().manual_seed(0)
+    x, mask = torch.rand(2, 2, 4, 5, generator=g).to(DEVICE), torch.rand(4, 5, generator=g) < 0.7
+    physics = {"inpainting": lemmse.Inpainting(mask), "nonlinear": lemmse.Nonlinear(lambda x: x[:, :1] ** 2)}
+    physics = physics.get(kind, lemmse.Denoising()).to(DEVICE)
+    options = {"inpainting": {"pre_inverse": "tikhonov"}, "zeros": {"padding": "zeros"}}.get(kind, {})
+    sigma = torch.tensor([0.05, 0.4], device=DEVICE)
+    y = physics.measure(x, sigma, generator=g)
+    fast, plain = (
+        lemmse.LocalEquivariantMMSE(images, physics, patch_size=3, engine=engine, **options).posterior(q, sigma, 3)
+        for images, q, engine in ((x, y, "triton"), (x.double(), y.double(), "torch"))
+    )
+    for name in ("mean", "variance", "log_density", "effective_samples", "weights"):
+        found, exact = getattr(fast, name).double(), getattr(plain, name)
+        torch.testing.assert_close(found, exact, rtol=1e-4, atol=1e-5, msg=name)
+    assert ((fast.indices >= 0) == (plain.indices >= 0)).all()
+
+
+def test_size_of_a_task_is_that_of_what_is_compared(served):
+    """Channels after A, sides with the frame of zero padding: past the limits 'auto' takes another engine."""
+    wide = lemmse.Nonlinear(lambda x: x.repeat(1, 5, 1, 1)).to(DEVICE)
+    with pytest.raises(ValueError, match="it takes at most 4 channels"):
+        lemmse.LocalEquivariantMMSE(torch.rand(1, 1, 3, 4).to(DEVICE), wide, patch_size=3, engine="triton")
+    options = {"patch_size": 5, "padding": "zeros", "engine": "triton"}
+    x = torch.rand(1, 1, 63, 4).to(DEVICE)
+    with pytest.raises(ValueError, match="it takes sides of at most 64 pixels"):
+        lemmse.LocalEquivariantMMSE(x, lemmse.Denoising(), **options)
+    assert lemmse.LocalEquivariantMMSE(x[:, :, :62], lemmse.Denoising(), **options).engine == "triton"
 
 
 @pytest.mark.parametrize("length", [1, 5, 16, 21])

@@ -122,7 +122,7 @@ def test_tweedie(sigma):
 
 def test_risk_identity_and_order():
     """E|f - x|^2 = E|f - LE|^2 + E|LE - x|^2 for a local f, and MMSE <= E-MMSE <= LE-MMSE, on the training images."""
-    sigma, x = 0.3, random_images(30, 1, 6, 6)
+    sigma, x = 0.3, random_images(30, 1, 6, 6, torch.float32)
     g = torch.Generator().manual_seed(3)
     truth = x[torch.randint(len(x), (6000,), generator=g)]
     y = DENOISE.measure(truth, sigma, generator=g)

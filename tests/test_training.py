@@ -13,6 +13,7 @@ import torch
 
 import lemmse
 from lemmse import training
+from lemmse.preinverse import pre_inverse
 from lemmse.weights import load_weights, save_weights, trained
 
 from .conftest import random_images
@@ -58,6 +59,15 @@ def test_other_operators_and_pre_inverses_train(pre_inverse):
     for physics in (lemmse.Blur(torch.tensor([[0.3, 0.5, 0.2]])), lemmse.FourierSampling(torch.rand(8, 8) < 0.5)):
         net = fit(steps=3, physics=physics, pre_inverse=pre_inverse)
         assert all(torch.isfinite(v).all() for v in net.state_dict().values())
+
+
+def test_the_network_is_trained_on_the_pre_inverse_of_its_lambda():
+    physics = lemmse.Blur(torch.tensor([[0.3, 0.5, 0.2]]))
+    for lam in (1e-2, 1.0):
+        net = fit(steps=1, physics=physics, pre_inverse="tikhonov", tikhonov_lambda=lam)
+        B = pre_inverse(physics, "tikhonov", (8, 8), tikhonov_lambda=lam)
+        assert float(net.noise_variance) == pytest.approx(B.noise_variance)
+        assert float(net.input_variance) == pytest.approx(float(B.signal(X).double().var(correction=0)), rel=1e-5)
 
 
 SCRIPT = """
@@ -124,6 +134,8 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         {"seed": 1},
         {"images": 1 - X},
         {"physics": lemmse.Inpainting(X[0, 0] > 0.5)},
+        {"pre_inverse": "tikhonov"},
+        {"pre_inverse": "tikhonov", "tikhonov_lambda": 0.1},
     ):
         with pytest.raises(ValueError, match="of another run"):
             fit(**{"steps": 5, "checkpoint": checkpoint, **change})
@@ -146,6 +158,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         ({"images": X / 0}, "finite"),
         ({"images": X.repeat(1, 3, 1, 1)}, "3 channels"),
         ({"pre_inverse": "inverse"}, "'identity'"),
+        ({"pre_inverse": "tikhonov", "tikhonov_lambda": 0.0}, "tikhonov_lambda"),
         ({"net": torch.nn.Conv2d(1, 1, 3)}, "UNet, ResNet or PatchMLP"),
         ({"physics": lemmse.Nonlinear(lambda x: x.repeat(1, 2, 1, 1))}, "channels"),
         ({"physics": lemmse.Inpainting(torch.ones(7, 8))}, "mask is 7 x 8"),
@@ -206,6 +219,7 @@ def test_a_configuration_is_trained_once(tmp_path, monkeypatch, caplog):
         {"images": 1 - X},
         {"patch_size": 7},
         {"pre_inverse": "tikhonov"},
+        {"pre_inverse": "tikhonov", "tikhonov_lambda": 0.1},
         *({"physics": lemmse.Nonlinear(lambda x, k=k: x**k)} for k in (2, 3)),
         {"physics": lemmse.Inpainting(X[0, 0] > 0.5)},
         {"physics": lemmse.Inpainting(X[1, 0] > 0.5)},

@@ -19,7 +19,9 @@ import torch
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked of an engine: images (C, H, W) of a dtype on a device, and whether gradients are."""
+    """What is asked of an engine: to compare images (C, H, W), padding included, of a dtype on a device, and whether
+    gradients are.
+    """
 
     shape: tuple[int, int, int]
     dtype: torch.dtype
@@ -96,10 +98,11 @@ def choose_engine(names: Iterable[str], task: Task, asked: str = "auto") -> str:
     Warns where one that is made for this dtype and device must be passed over. Raises ValueError, naming those that can
     serve, if the one asked for cannot.
     """
+    names = list(names)
     refusals = {name: ENGINES[name].refusal(task) for name in names}
     able = [name for name, refusal in refusals.items() if not refusal]
     if asked == "auto":
-        for name in list(refusals)[: list(refusals).index(able[0])]:
+        for name in names[: names.index(able[0])]:
             if ENGINES[name].is_made_for(task):
                 warnings.warn(
                     f"engine {name!r} cannot serve here, {refusals[name]}: {able[0]!r} does, more slowly",
@@ -108,7 +111,7 @@ def choose_engine(names: Iterable[str], task: Task, asked: str = "auto") -> str:
                 )
         return able[0]
     if asked not in able:
-        why = f": {refusals[asked]}" if asked in refusals else ""
+        why = f": {refusals[asked]}" if asked in names else ""
         gradients = " with gradients" if task.differentiable else ""
         raise ValueError(
             f"engine {asked!r} cannot serve this operator, pre_inverse and padding in {task.dtype} on {task.device}"

@@ -35,6 +35,7 @@ from .vectors import (
     any_above,
     exp2,
     fold_max,
+    insert,
     load,
     load_row,
     lowest,
@@ -141,21 +142,7 @@ def _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2):
 
 
 @numba.njit(**JIT)
-def _insert(top, sources, d, image, row, col):
-    """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
-    j = len(top) - 1
-    if d >= top[j]:
-        return
-    while j > 0 and top[j - 1] > d:
-        top[j] = top[j - 1]
-        sources[j] = sources[j - 1]
-        j -= 1
-    top[j] = d
-    sources[j, 0], sources[j, 1], sources[j, 2] = image, row, col
-
-
-@numba.njit(**JIT)
-def _keep_top(top, sources, x, start, reference, scale2, first, k, column, width):
+def _keep_top(top, numbers, x, start, reference, scale2, first, k, column, height, width):
     """Insert those of 64 pairs that are among the k nearest so far."""
     limit = np.float32((reference - top[-1]) * scale2)
     lanes = above(load(x, start), splat(limit))
@@ -164,17 +151,19 @@ def _keep_top(top, sources, x, start, reference, scale2, first, k, column, width
         lanes &= lanes - np.uint64(1)
         d = reference - x[start + lane] / scale2
         if d < _FAR:
-            _insert(top, sources, d, first + lane % IMAGES, k, (column + lane // IMAGES) % width)
+            image, col = first + lane % IMAGES, (column + lane // IMAGES) % width
+            insert(top, numbers, d, (image * height + k) * width + col)
 
 
 @numba.njit(**JIT)
-def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums, top, sources):
-    """One query against all `keys`: updates reference, sums, top and sources.
+def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums, top, numbers):
+    """One query against all `keys`: updates reference, sums, top and numbers.
 
     q: (F, H, W) float32. keys: (groups, F * H * stride) and values: (groups, C * H * stride), interleaved. labels: (H,
     W), -1 outside. scale2: -logit / D, in bits. rows, cols: first and last offset of the window. first: number of the
     first key image. reference: (H*W,) a distance near the least so far. sums: (H*W, 2 + 2 C): sum e, sum e^2, sum e u,
-    sum e u^2. top, sources: (H*W, k), (H*W, k, 3) int64: the k least D, ascending. All else float64.
+    sum e u^2. top, numbers: (H*W, k): the k least D, ascending, and their keys, int64, numbered through images, rows
+    and columns. All else float64.
     """
     features, height, width = q.shape
     step = keys.shape[1] // (features * height)  # numbers from one row of one feature, or channel, to the next
@@ -215,7 +204,8 @@ def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums,
                             _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2)
                         if top_k and any_above(peak, splat_row(np.float32((reference[m] - top[m, -1]) * scale2))):
                             image = first + g * IMAGES
-                            _keep_top(top[m], sources[m], x, start, reference[m], scale2, image, k, w + dx, width)
+                            found = top[m], numbers[m]
+                            _keep_top(*found, x, start, reference[m], scale2, image, k, w + dx, height, width)
                         if not any_above(peak, splat_row(NEGLIGIBLE)):
                             continue
                         e = exp2(load(x, start))
@@ -251,7 +241,7 @@ def accumulate(
     def part(task: tuple[int, int, int]) -> SoftmaxState:
         n, start, stop = task
         reference, top = known[n].numpy().copy(), bounds[n].expand(-1, state.top_k).numpy().copy()
-        sums, sources = np.zeros((height * width, columns)), np.full((*top.shape, 3), -1)
+        sums, numbers = np.zeros((height * width, columns)), np.full(top.shape, -1)
         first = first_image + start * IMAGES
         _kernel(
             q[n],
@@ -265,9 +255,9 @@ def accumulate(
             reference,
             sums,
             top,
-            sources,
+            numbers,
         )
-        return _state(reference, sums, top, sources, float(scale[n]))
+        return _state(reference, sums, top, numbers, float(scale[n]), width)
 
     size = max(_LEAST, -(-len(keys) // PARTS))
     parts = [(start, min(start + size, len(keys))) for start in range(0, len(keys), size)]
@@ -288,10 +278,15 @@ def _interleaved(images: Tensor, absent: float) -> np.ndarray:
     return grouped.transpose(1, 2).contiguous().flatten(1).numpy()
 
 
-def _state(reference: np.ndarray, sums: np.ndarray, top: np.ndarray, sources: np.ndarray, scale: float) -> SoftmaxState:
+def _state(
+    reference: np.ndarray, sums: np.ndarray, top: np.ndarray, numbers: np.ndarray, scale: float, width: int
+) -> SoftmaxState:
     """The state of one query, rows (1, H*W), from what the kernel summed."""
-    reference, sums, top, sources = (torch.from_numpy(a)[None] for a in (reference, sums, top, sources))
+    reference, sums, top, numbers = (torch.from_numpy(a)[None] for a in (reference, sums, top, numbers))
     channels = sums.shape[-1] // 2 - 1
     s1, s2 = sums[..., 2 : 2 + channels], sums[..., 2 + channels :]
-    top_logits = torch.where(sources[..., 0] < 0, -torch.inf, -scale * top)
+    top_logits = torch.where(numbers < 0, -torch.inf, -scale * top)
+    pixel = numbers % reference.shape[1]
+    sources = torch.stack([numbers // reference.shape[1], pixel // width, pixel % width], -1)
+    sources = torch.where(numbers[..., None] < 0, -1, sources)
     return SoftmaxState(-scale * reference, sums[..., 0], sums[..., 1], s1, s2, top_logits, sources)

@@ -2,7 +2,8 @@
 
     |T_g q - a|^2 = |q|^2 + |a|^2 - 2 corr[g],    corr = F^-1 [conj(F q) F a],    (T_g q)[p] = q[p - g]
 
-and the mixture of translated values, `sum_g w[g] u[m + g] = F^-1 [conj(F w) F u]`. In float64, because both cancel.
+and the mixture of translated values, `sum_g w[g] u[m + g] = F^-1 [conj(F w) F u]`. In float64, because both cancel, and
+about the mean of the keys by feature, a constant that all translations keep, so that less does.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ def accumulate(
     queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their centre. scale: (Q,), the logit is
     `-scale * |T_g q - a|^2`. shifts: (H, W) bool, which translations g compete. Sources are (image, g).
     """
-    q, a, u = queries.double(), keys.double(), values.double()
+    a, u = keys.double(), values.double()
+    mean = a.mean((0, 2, 3), keepdim=True)
+    q, a = queries.double() - mean, a - mean
     size = tuple(shifts.shape)
     corr = irfft2(torch.einsum("qfhw,bfhw->qbhw", rfft2(q).conj(), rfft2(a)), s=size)
     norms = q.square().sum((1, 2, 3))[:, None] + a.square().sum((1, 2, 3))

@@ -1,12 +1,12 @@
-"""Whitened features on CPUs: a float32 matrix product for all pairs, float64 for the few whose rounding would show.
+"""Whitened features on CPUs: a float32 product fused with the softmax, float64 for the few pairs that need it.
 
     D = |q - a|^2 = |q|^2 - z,    z = 2 <q, a> - |a|^2,    for features centred at the mean key.
 
-z comes from a blocked float32 product and is wrong by up to `margin`, in bits of the logit, about 2^-24 scale (|q| +
-|a|)^2. A pair whose weight is so large that this could move the result, or that may be among the k nearest, is taken
-out of the block and its distance summed again, in float64, as squared differences. As the sum of weights grows, fewer
-and fewer qualify: of n pairs of equal weight some log n, so that the cost stays that of the product. Tested against
-the plain engine in `gemm`.
+The products of 6 queries and 64 keys stay in registers until their weights are summed, so no matrix of pairs is ever
+written. z is wrong by up to `margin`, in bits of the logit, about 2^-24 scale (|q| + |a|)^2. A pair whose weight is so
+large that this could move the result, or that may be among the k nearest, is taken out and its distance summed again,
+in float64, as squared differences. As the sum of weights grows, fewer and fewer qualify: of n pairs of equal weight
+some log n, so that the cost stays that of the product. Tested against the plain engine in `gemm`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numba
 import numpy as np
@@ -34,7 +35,6 @@ from .vectors import (
     exp2,
     fold_max,
     insert,
-    larger,
     load,
     load_row,
     lowest,
@@ -45,107 +45,139 @@ from .vectors import (
     total,
 )
 
-_BLOCK = 1 << 21  # pairs held at once: they stay in the cache
-_GROWTH = 24.0  # bits by which a logit may exceed that of the reference
+_ROWS = 6  # queries whose products with 64 keys are held in registers
+_GROWTH = np.float32(24)  # bits by which a logit may exceed that of the reference
 _TOLERANCE = 2.0**-20  # relative error of the sums that a pair may cause
-_ABSENT = 1e30  # |a|^2 of keys that fill up a vector
+_ABSENT = np.float32(1e30)  # |a|^2 of keys that fill up a vector
 
 
 @numba.njit(**JIT)
-def _subtract_norms(z, norms):
-    """z - norms in place; returns the largest entry."""
-    largest = splat(np.float32(-np.inf))
-    for j in range(0, len(z), LANES):
-        difference = load(z, j) - load(norms, j)
-        store(z, j, difference)
-        largest = larger(largest, difference)
-    row = np.empty(IMAGES, np.float32)
-    store(row, 0, fold_max(largest))
-    return row.max()
+def _pack(keys, mean, panels, norms):
+    """Centre the keys (K, F), 64 to a panel: panels (K / 64, F, 64) float32, and their squared norms (K / 64, 64)."""
+    features = keys.shape[1]
+    for p in range(len(panels)):
+        present = min(LANES, len(keys) - p * LANES)
+        panels[p, :, present:] = 0
+        norms[p, present:] = _ABSENT
+        for lane in range(present):
+            key, square = keys[p * LANES + lane], np.float32(0)
+            for f in range(features):
+                value = np.float32(key[f] - mean[f])
+                panels[p, f, lane] = value
+                square += value * value
+            norms[p, lane] = square
 
 
 @numba.njit(**JIT)
-def _limit(s0, margin, scale2, reference, top):
-    """The logit, in bits over the reference, from which on a pair is taken out."""
-    weight = math.log2(s0 * _TOLERANCE / (margin / LOG2E)) if s0 > 0 else -np.inf
-    nearest = (reference - top[-1]) * scale2 if len(top) else np.inf
-    return min(weight, nearest) - margin
+def _products(z, tile, panel, norms):
+    """z = 2 <q, a> - |a|^2, (6 * 64,): tile (F * 6,) of 6 times 2 q, panel (F * 64,) of 64 keys, norms (64,)."""
+    minus = splat(np.float32(0)) - load(norms, 0)
+    z0, z1, z2, z3, z4, z5 = minus, minus, minus, minus, minus, minus
+    q = 0
+    for f in range(0, len(panel), LANES):
+        a = load(panel, f)
+        z0 = z0 + splat(tile[q]) * a
+        z1 = z1 + splat(tile[q + 1]) * a
+        z2 = z2 + splat(tile[q + 2]) * a
+        z3 = z3 + splat(tile[q + 3]) * a
+        z4 = z4 + splat(tile[q + 4]) * a
+        z5 = z5 + splat(tile[q + 5]) * a
+        q += _ROWS
+    store(z, 0, z0)
+    store(z, LANES, z1)
+    store(z, 2 * LANES, z2)
+    store(z, 3 * LANES, z3)
+    store(z, 4 * LANES, z4)
+    store(z, 5 * LANES, z5)
 
 
 @numba.njit(**JIT)
-def _move_reference(new, scale2, reference, sums, acc):
-    """Take the distance `new` as the reference of a row, and rescale what was summed about the old one."""
-    ratio = 2.0 ** max((new - reference[0]) * scale2, -150.0)
-    for i in range(len(sums)):
-        factor = ratio * ratio if i == 1 else ratio
-        sums[i] *= factor
-        store(acc, i * IMAGES, load_row(acc, i * IMAGES) * splat_row(np.float32(factor)))
-    reference[0] = new
+def _limit(m, scale2, margin, reference, sums, acc, top):
+    """The logit, in bits over the reference of row m, from which on a pair is taken out."""
+    s0 = sums[m, 0] + total(load_row(acc, m * sums.shape[1] * IMAGES))
+    weight = math.log2(s0 * _TOLERANCE / (margin[m] / LOG2E)) if s0 > 0 else -np.inf
+    nearest = (reference[m] - top[m, -1]) * scale2[m] if top.shape[1] else np.inf
+    return min(weight, nearest) - margin[m]
 
 
 @numba.njit(**JIT)
-def _take_out(z, j, lanes, q, keys, values, scale2, reference, sums, acc, top, numbers, first):
-    """Sum the pairs `lanes` of the block at j from exact distances, and leave them out of z."""
-    channels = len(sums) // 2 - 1
+def _move_reference(new, m, scale2, reference, sums, acc):
+    """Take the distance `new` as the reference of row m, and rescale what was summed about the old one."""
+    ratio, columns = 2.0 ** max((new - reference[m]) * scale2[m], -150.0), sums.shape[1]
+    for i in range(columns):
+        factor, at = ratio * ratio if i == 1 else ratio, (m * columns + i) * IMAGES
+        sums[m, i] *= factor
+        store(acc, at, load_row(acc, at) * splat_row(np.float32(factor)))
+    reference[m] = new
+
+
+@numba.njit(**JIT)
+def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first):
+    """Sum the pairs `lanes` of row m and the keys from j on by their exact distances, and leave them out of z."""
+    channels = values.shape[0]
     while lanes:
         lane = lowest(lanes)
         lanes &= lanes - np.uint64(1)
         if j + lane >= len(keys):
             return
-        d = squared_distance(q, keys[j + lane])
-        if (reference[0] - d) * scale2 > _GROWTH:
-            _move_reference(d, scale2, reference, sums, acc)
-        e = 2.0 ** ((reference[0] - d) * scale2)
-        sums[0] += e
-        sums[1] += e * e
+        d = squared_distance(q[m], keys[j + lane])
+        if (reference[m] - d) * scale2[m] > _GROWTH:
+            _move_reference(d, m, scale2, reference, sums, acc)
+        e = 2.0 ** ((reference[m] - d) * scale2[m])
+        sums[m, 0] += e
+        sums[m, 1] += e * e
         for c in range(channels):
             u = values[c, j + lane]
-            sums[2 + c] += e * u
-            sums[2 + channels + c] += e * u * u
-        if len(top):
-            insert(top, numbers, d, first + j + lane)
-        z[j + lane] = -_ABSENT
+            sums[m, 2 + c] += e * u
+            sums[m, 2 + channels + c] += e * u * u
+        if top.shape[1]:
+            insert(top[m], numbers[m], d, first + j + lane)
+        z[at + lane] = -_ABSENT
 
 
 @numba.njit(**JIT)
-def _kernel(keys, norms, values, first, z, q, norms_q, scale2, margin, reference, sums, top, numbers):
-    """All rows of a block: updates reference, sums, top and numbers, and overwrites z.
+def _kernel(panels, norms, keys, values, first, tiles, q, norms_q, scale2, margin, reference, sums, top, numbers):
+    """All rows against a block of keys: updates reference, sums, top and numbers.
 
-    z: (rows, K) float32, 2 <q, a>. q: (rows, F), keys: (K', F) float64, K' <= K. norms_q: (rows,), norms: (K,)
-    float32, squared. values: (C, K) float32. scale2: (rows,), -logit / D in bits. margin: (rows,), how wrong z may
-    be, in bits. first: number of the first key. reference: (rows,) a distance near the least so far. sums: (rows, 2 + 2
-    C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (rows, k): the k least D, ascending, and their keys.
+    panels: (p, F * 64), norms: (p, 64) float32, of centred keys. keys: (K, F) float64, 64 p >= K. values: (C, 64 p)
+    float32. first: number of the first key. tiles: (t, F * 6) float32, twice the centred queries. q: (rows, F) float64.
+    norms_q: (rows,), squared. scale2: (rows,), -logit / D in bits. margin: (rows,), how wrong a product may be, in
+    bits. reference: (rows,) a distance near the least so far. sums: (rows, 2 + 2 C): sum e, sum e^2, sum e u, sum e
+    u^2. top, numbers: (rows, k): the k least D, ascending, and their keys.
     """
-    columns, keys_padded = sums.shape[1], z.shape[1]
-    channels = columns // 2 - 1
-    acc = np.zeros(columns * IMAGES, np.float32)
-    flat = values.reshape(channels * keys_padded)
-    for m in range(len(z)):
-        row, at = z[m], reference[m : m + 1]
-        nearest = norms_q[m] - _subtract_norms(row, norms)
-        certain = nearest + margin[m] / scale2[m]  # some pair is no farther
-        if (at[0] - certain) * scale2[m] > _GROWTH:
-            _move_reference(certain, scale2[m], at, sums[m], acc)
-        limit = _limit(sums[m, 0], margin[m], scale2[m], at[0], top[m])
-        least = min(np.float64(NEGLIGIBLE) - margin[m], limit)
-        if (at[0] - nearest) * scale2[m] < least:
-            continue
-        bits = splat(np.float32(scale2[m]))
-        for j in range(0, keys_padded, LANES):
-            offset = splat(np.float32(at[0] - norms_q[m]))
-            peak = fold_max((load(row, j) + offset) * bits)
-            if not any_above(peak, splat_row(np.float32(least))):
-                continue
-            if any_above(peak, splat_row(np.float32(limit))):
-                s0 = sums[m, 0] + total(load_row(acc, 0))
-                limit = _limit(s0, margin[m], scale2[m], at[0], top[m])
-                lanes = above((load(row, j) + offset) * bits, splat(np.float32(limit)))
-                _take_out(row, j, lanes, q[m], keys, values, scale2[m], at, sums[m], acc, top[m], numbers[m], first)
-                offset = splat(np.float32(at[0] - norms_q[m]))
-            add_moments(acc, 0, exp2((load(row, j) + offset) * bits), flat, j, keys_padded, channels)
+    rows, columns = sums.shape
+    channels, padded = values.shape
+    flat, acc = values.reshape(channels * padded), np.zeros(rows * columns * IMAGES, np.float32)
+    limits, z = np.empty(rows), np.empty(_ROWS * LANES, np.float32)
+    for m in range(rows):
+        limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
+    for p in range(len(panels)):
+        for t in range(len(tiles)):
+            _products(z, tiles[t], panels[p], norms[p])
+            for m in range(t * _ROWS, min((t + 1) * _ROWS, rows)):
+                at = (m - t * _ROWS) * LANES
+                bits = splat(np.float32(scale2[m]))
+                x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
+                peak = fold_max(x)
+                if not any_above(peak, splat_row(np.float32(min(NEGLIGIBLE - margin[m], limits[m])))):
+                    continue
+                if any_above(peak, splat_row(_GROWTH)):
+                    certain = norms_q[m] - z[at : at + LANES].max() + margin[m] / scale2[m]  # some pair is no farther
+                    if (reference[m] - certain) * scale2[m] > _GROWTH:
+                        _move_reference(certain, m, scale2, reference, sums, acc)
+                        limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
+                        x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
+                        peak = fold_max(x)
+                if any_above(peak, splat_row(np.float32(limits[m]))):
+                    limit = np.float32(_limit(m, scale2, margin, reference, sums, acc, top))
+                    lanes, j = above(x, splat(limit)), p * LANES
+                    _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first)
+                    limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
+                    x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
+                add_moments(acc, m * columns * IMAGES, exp2(x), flat, p * LANES, padded, channels)
+    for m in range(rows):
         for i in range(columns):
-            sums[m, i] += total(load_row(acc, i * IMAGES))
-        acc[:] = 0
+            sums[m, i] += total(load_row(acc, (m * columns + i) * IMAGES))
 
 
 def accumulate(
@@ -159,34 +191,22 @@ def accumulate(
     sums = torch.zeros(rows, 2 + 2 * channels, dtype=torch.float64)
     top = (-state.top_logits[..., -1:] / scale[:, None, None]).expand_as(state.top_logits).flatten(0, 1).clone()
     numbers, sources, first = torch.full(top.shape, -1), [torch.full((1, 3), -1)], 1  # key 0 stands for none
-    edges = [rows * i // threads for i in range(threads + 1)]
-    count = max(LANES, _BLOCK // rows // LANES * LANES)
-    product = torch.empty(rows * count)
-    mean = None
+    q = queries.flatten(0, 1)
+    share = -(-rows // threads // _ROWS) * _ROWS  # of a thread, in whole tiles
     with ThreadPoolExecutor(threads) as pool:
         for keys, values, places in blocks:
-            if mean is None:
-                mean, q = keys.mean(0), queries.flatten(0, 1)
-                twice = (2 * (q - mean)).float()
-                norms_q = (q - mean).square().sum(1)
-            for start in range(0, len(keys), count):
-                a = keys[start : start + count]
-                padded = torch.zeros(-(-len(a) // LANES) * LANES, features)
-                torch.sub(a, mean, out=padded[: len(a)])
-                u = torch.zeros(channels, len(padded))
-                u[:, : len(a)] = values[start : start + count].T - centre
-                norms = padded.square().sum(1)
-                longest = norms_q.sqrt() + norms.max().sqrt()
-                margin = scale2 * (4 + math.sqrt(features)) * 2**-24 * longest.square()
-                norms[len(a) :] = _ABSENT
-                shared = (a.numpy(), norms.numpy(), u.numpy(), first + start)
-                z = product[: rows * len(padded)].view(rows, len(padded))
-                each = (torch.mm(twice, padded.T, out=z), q, norms_q, scale2, margin, reference, sums, top, numbers)
-
-                def run(start: int, stop: int, shared: tuple = shared, each: tuple = each) -> None:
-                    _kernel(*shared, *(rows[start:stop].numpy() for rows in each))
-
-                list(pool.map(run, edges[:-1], edges[1:]))
+            if first == 1:
+                mean = keys.mean(0)
+                tiles, norms_q = _tiles(2 * (q - mean)), (q - mean).square().sum(1)
+            panels, norms = _panels(keys, mean, pool)
+            u = torch.zeros(channels, norms.numel())
+            u[:, : len(keys)] = values.T - centre
+            longest = norms_q.sqrt() + norms[norms < _ABSENT].max().sqrt()
+            margin = scale2 * (4 + math.sqrt(features)) * 2**-24 * longest.square()
+            kernel = partial(_kernel, *(part.numpy() for part in (panels, norms, keys, u)), first)
+            each = (q, norms_q, scale2, margin, reference, sums, top, numbers)
+            parts = zip(tiles.split(share // _ROWS), *(part.split(share) for part in each), strict=True)
+            list(pool.map(lambda own, kernel=kernel: kernel(*(part.numpy() for part in own)), parts))
             sources.append(places)
             first += len(keys)
     found = torch.cat(sources)[numbers.clamp_min(0)].reshape(*shape, -1, 3)
@@ -194,3 +214,19 @@ def accumulate(
     s0, s00, s1, s2 = (part.reshape(*shape, -1) for part in sums.split([1, 1, channels, channels], 1))
     part = SoftmaxState(-scale[:, None] * reference.reshape(shape), s0[..., 0], s00[..., 0], s1, s2, logits, found)
     return state.merge(part)
+
+
+def _panels(keys: Tensor, mean: Tensor, pool: ThreadPoolExecutor) -> tuple[Tensor, Tensor]:
+    """The centred keys, 64 to a panel, (K / 64, F * 64), and their squared norms, (K / 64, 64); both float32."""
+    count, share = -(-len(keys) // LANES), 8
+    panels, norms = torch.empty(count, keys.shape[1], LANES), torch.empty(count, LANES)
+    parts = zip(keys.split(share * LANES), panels.split(share), norms.split(share), strict=True)
+    list(pool.map(lambda part: _pack(part[0].numpy(), mean.numpy(), part[1].numpy(), part[2].numpy()), parts))
+    return panels.flatten(1), norms
+
+
+def _tiles(q: Tensor) -> Tensor:
+    """(rows, F) -> (tiles, F * 6) float32, the queries fastest; absent ones are zero."""
+    filled = torch.zeros(-(-len(q) // _ROWS) * _ROWS, q.shape[1])
+    filled[: len(q)] = q
+    return filled.reshape(-1, _ROWS, q.shape[1]).transpose(1, 2).flatten(1)

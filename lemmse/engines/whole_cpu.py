@@ -30,10 +30,10 @@ _VECTOR = {"fastmath": {"reassoc", "contract", "nsz"}, **JIT}
 
 @numba.njit(**_VECTOR)
 def _rough_distance(q, a):
-    """The squared distance of two images in float32."""
+    """The squared distance of two images in float32, of features that are subtracted in their own dtype."""
     d = np.float32(0)
     for f in range(len(q)):
-        difference = np.float32(q[f]) - np.float32(a[f])
+        difference = np.float32(q[f] - a[f])
         d += difference * difference
     return d
 
