@@ -180,13 +180,12 @@ held = {
 judge(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
-left = on_the_way.iloc[len(checkpoints) // 2] / on_the_way.iloc[0]
-order = "Learned first" if left[1] < left[10] else "Not learned first"
-behind = "sheds the larger share of its error sooner" if left[1] < left[10] else "does not shed its error sooner"
-first = f"{order}: the densest tenth is ahead from the first checkpoint on" if held[list(held)[-1]] else order
-first += (
-    f", and {behind} ({left[1]:.0%} left after {checkpoints[len(checkpoints) // 2]} steps, the rarest {left[10]:.0%})."
-)
+left = 100 * on_the_way[[1, 10]] / on_the_way.iloc[0][[1, 10]]
+ahead = held["the rarest tenth is behind at every checkpoint"]
+first = f"Of training: the densest tenth is {'ahead' if ahead else 'not ahead'} at every checkpoint"
+first += f"; after {checkpoints[-1]} steps it has {left[1].iloc[-1]:.0f} % of its first error left, the rarest"
+first += f" {left[10].iloc[-1]:.0f} %; after {checkpoints[1]} steps it was {left[1].iloc[1]:.0f} and"
+first += f" {left[10].iloc[1]:.0f} %."
 keep(**{name: globals()[name] for name in ("count", "data", "watched_size", "watched", "shown", "bar", "first")})
 keep(least_drop=drop.loc[["training", "test"]].min(), most_drop=drop.loc[["training", "test"]].max())
 keep(least_rho=home["mean"].min(), most_rho=home["mean"].max(), last=architectures[-1], times=repeats + 1)

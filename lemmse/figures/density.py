@@ -1,4 +1,4 @@
-"""Figures of density: how near a network is to the formula where training patches are dense, and where they are rare."""
+"""Figures of density: how near a network is to the formula where training patches are dense, and where rare."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def density_maps(rows: dict[str, tuple[Query, Tensor]], image: int) -> Figure:
         for axis, values in ((line[2], query.surprisal[image]), (line[3], error[image].sqrt())):
             values = values.cpu()
             ends = torch.quantile(values.double(), torch.tensor([0.02, 0.98], dtype=torch.float64)).tolist()
-            drawn = axis.imshow(values, cmap="viridis", vmin=ends[0], vmax=ends[1], interpolation="nearest")
+            drawn = axis.imshow(values.numpy(), cmap="viridis", vmin=ends[0], vmax=ends[1], interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             figure.colorbar(drawn, ax=axis, shrink=0.85)
         line[0].set_ylabel(label, fontsize=9)
