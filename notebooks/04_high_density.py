@@ -103,8 +103,8 @@ keep(maps=figures.density_maps(rows, image=tested // 2))
 # :alt: Agreement against surprisal, a panel for each noise level, a line for each set of images; all fall.
 #
 # PSNR between networks and formula against surprisal: each point is a tenth of the pixels of a set of images, from its
-# densest to its rarest, over all networks. Test images and other worlds lie on one axis with the training images: at
-# little noise print, noise and the bright pixel are hundreds of nats away, rarer than any training patch.
+# densest to its rarest, over all networks. Test images and other worlds lie on one axis with the training images. At
+# the least noise, every patch of uniform noise is rarer than any of a training image.
 # ```
 #
 # ```{glue:figure} correlation
@@ -171,10 +171,12 @@ levels = -10 * np.log10(tenths.set_index(["set", "sigma", "decile"]).error.unsta
 drop = levels[1] - levels[10]
 home = rho.loc[["training", "test"]].xs("surprisal", level=1)
 on_the_way = path.groupby(["steps", "decile"]).error.mean().unstack()
+least = pixels[pixels.sigma == min(sigmas)].groupby("set").surprisal.agg(["min", "max"]).stack()
 held = {
     "error rises with surprisal, beyond the interval": (home.low > 0).all(),
     f"the rarest tenth is {bar:.0f} dB behind, at home": (drop.loc[["training", "test"]] > bar).all(),
     f"and in every other world at sigma = {shown:g}": (drop.xs(shown, level="sigma") > bar).all(),
+    "uniform noise is rarer than any training patch": least["uniform noise", "min"] > least["training", "max"],
     "the rarest tenth is behind at every checkpoint": (on_the_way[10] > on_the_way[1]).all(),
 }
 judge(held, preset, strict=strict)
