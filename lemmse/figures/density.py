@@ -30,7 +30,8 @@ def error_over_surprisal(frame: pd.DataFrame, by: str, label: str) -> Figure:
         part = frame[frame["sigma"] == sigma]
         for turn, name in enumerate(dict.fromkeys(frame[by])):
             line = part[part[by] == name]
-            axis.plot(line["surprisal"], -10 * np.log10(line["error"]), label=name, markersize=4, **style(name, turn))
+            look = style(name, turn) | ({"fillstyle": "none"} if turn >= len(OTHERS) else {})  # a second round
+            axis.plot(line["surprisal"], -10 * np.log10(line["error"]), label=name, markersize=4, **look)
         axis.set(title=f"sigma = {sigma:g}", xlabel="surprisal (nats)")
         axis.set_xscale("symlog", linthresh=10)
         axis.set_xticks([0, 10, 100, 1000][: 3 if part["surprisal"].max() < 300 else 4])
