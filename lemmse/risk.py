@@ -8,7 +8,7 @@ with LE the LE-MMSE estimate for the same measurement. The rest, `E 2 (f - LE)(L
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from .checks import check_choice, check_count, check_images
 from .comparison import EQUAL, trainings
 from .estimators import LocalEquivariantMMSE
-from .networks import ARCHITECTURES
+from .networks import ARCHITECTURES, Solver
 from .physics import Physics
 from .training import train
 
@@ -160,40 +160,63 @@ def error_correlation(pairs: pd.DataFrame, networks: Iterable[str], reference: s
     return sum(found) / len(found)
 
 
+def training_checkpoints(
+    architectures: Iterable[str],
+    images: Tensor,
+    physics: Physics,
+    checkpoints: Iterable[int],
+    *,
+    patch_size: int,
+    size: str,
+    seed: int,
+    repeats: int = 0,
+    **training: Any,
+) -> Iterator[tuple[str, int, Solver]]:
+    """The networks of `trainings` on their way, as (name, steps done, network), one training after the other.
+
+    Training goes on from checkpoint to checkpoint, and the learning rate decays to zero before each. training: what
+    `train` takes besides. Shows progress.
+    """
+    from tqdm import tqdm
+
+    marks, runs = [0, *checkpoints], trainings(architectures, repeats, seed)
+    with tqdm(total=len(runs) * marks[-1], unit="step") as bar:
+        for name, (architecture, own_seed) in runs.items():
+            bar.set_description(name)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(own_seed)
+                net = ARCHITECTURES[architecture](images.shape[1], patch_size, size)
+            source = torch.Generator(images.device).manual_seed(own_seed)
+            for before, after in pairwise(marks):
+                net = train(net, images, physics, steps=after - before, generator=source, progress=False, **training)
+                bar.update(after - before)
+                yield name, after, net
+
+
 def training_path(
     architectures: Iterable[str],
     optimum: LocalEquivariantMMSE,
     checkpoints: Iterable[int],
     *,
-    size: str,
     draws: int,
     sigma_min: float,
     seed: int,
-    repeats: int = 0,
     **training: Any,
 ) -> pd.DataFrame:
     """The split of the risk at each checkpoint of `trainings`: columns network, steps, and those of `Split`.
 
-    Training goes on from checkpoint to checkpoint, and the learning rate decays to zero before each. All risks are over
-    the same `draws` draws of the training distribution. training: batch_size and lr. Needs B = I and images in memory.
+    All risks are over the same `draws` draws of the training distribution. training: what `training_checkpoints` takes
+    besides. Needs B = I and images in memory.
     """
     import pandas as pd
-    from tqdm import tqdm
 
-    images, physics, marks = optimum.images, optimum.physics, [0, *checkpoints]
+    images, physics = optimum.images, optimum.physics
     generator = torch.Generator().manual_seed(seed)
     x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
     best = optimum(y, sigma)
-    rows, runs = [], trainings(architectures, repeats, seed)
-    with tqdm(total=len(runs) * marks[-1], unit="step") as bar, torch.random.fork_rng(devices=[]):
-        for name, (architecture, own_seed) in runs.items():
-            bar.set_description(name)
-            torch.manual_seed(own_seed)
-            net = ARCHITECTURES[architecture](images.shape[1], optimum.patch_size, size)
-            source = torch.Generator(images.device).manual_seed(own_seed)
-            options = {**training, "sigma_min": sigma_min, "generator": source, "progress": False}
-            for before, after in pairwise(marks):
-                net = train(net, images, physics, steps=after - before, **options)
-                rows.append({"network": name, "steps": after, **split_risk(net(y, sigma), best, x)._asdict()})
-                bar.update(after - before)
+    options = {**training, "patch_size": optimum.patch_size, "sigma_min": sigma_min, "seed": seed}
+    rows = [
+        {"network": name, "steps": steps, **split_risk(net(y, sigma), best, x)._asdict()}
+        for name, steps, net in training_checkpoints(architectures, images, physics, checkpoints, **options)
+    ]
     return pd.DataFrame(rows)

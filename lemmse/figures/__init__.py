@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .density import deciles_over_steps, density_maps, error_over_surprisal
 from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
 from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from .style import OTHERS, STYLES, new_figure, style
@@ -11,7 +12,10 @@ __all__ = [
     "STYLES",
     "agreement",
     "cost_lines",
+    "deciles_over_steps",
+    "density_maps",
     "draw_image",
+    "error_over_surprisal",
     "gallery",
     "new_figure",
     "note_distance",

@@ -45,7 +45,7 @@ def psnr_lines(
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(label)
-    _legend_below(figure)
+    legend_below(figure)
     return figure
 
 
@@ -85,7 +85,7 @@ def cost_lines(panels: list[tuple[pd.DataFrame, str, str]], y: str, label: str) 
         axis.xaxis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel(label)
-    _legend_below(figure)
+    legend_below(figure)
     return figure
 
 
@@ -134,11 +134,11 @@ def risk_floor(frame: pd.DataFrame) -> Figure:
         scale.set_minor_formatter(NullFormatter())
     for axis in axes[0]:
         axis.grid(alpha=0.3)
-    _legend_below(figure)
+    legend_below(figure)
     return figure
 
 
-def _legend_below(figure: Figure) -> None:
+def legend_below(figure: Figure) -> None:
     """One legend for all panels, where it hides no line."""
     shown = {}
     for axis in figure.axes:
