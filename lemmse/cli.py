@@ -1,6 +1,6 @@
-"""The command line: `lemmse book`, `lemmse run`, `lemmse bench`, `lemmse data`.
+"""The command line: `lemmse book`, `lemmse run`, `lemmse sweep`, `lemmse bench`, `lemmse data`.
 
-Bad input ends with one line and exit code 2, a notebook or book that fails with 1, Ctrl-C with 130.
+Bad input ends with one line and exit code 2, a notebook, sweep or book that fails with 1, Ctrl-C with 130.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from .parameters import PRESETS, absolute_paths, read_parameters
+from .sweep import commands
 
 
 @click.group()
@@ -79,6 +80,10 @@ def bench(
     for name, value in about.items():
         click.echo(f"{name}: {value}")
     click.echo(f"wrote {output}", err=True)
+
+
+for command in (commands.sweep, commands.collect, commands.plot):
+    cli.add_command(command)
 
 
 @cli.group()

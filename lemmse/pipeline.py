@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -251,7 +252,8 @@ def _kernel_config() -> Any:
     """Kernels over Unix sockets where there are any: TCP ports are raced for, and open to other users."""
     from traitlets.config import Config
 
-    transport = {"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {}
+    short = len(tempfile.gettempdir()) < 85  # the path of a socket has some hundred characters at most
+    transport = {"KernelManager": {"transport": "ipc"}} if os.name == "posix" and short else {}
     return Config({"NotebookClient": {"kernel_manager_class": "lemmse.kernel.LoggedKernelManager"}, **transport})
 
 

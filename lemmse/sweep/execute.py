@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,12 +58,14 @@ def sweep(
         here = (library_digest(), str(project.root), threads, timeout)
         done = plan.complete()
         todo = [Job(key, *common, parameters, *here) for key, parameters in plan.runs.items() if key not in done]
-        outcomes = run_here(todo, jobs)
-        if scheduler is not None:
+        if scheduler is None:
+            outcomes = run_here(todo, jobs)
+        else:
             from .cluster import run_on_cluster
 
             outcomes = run_on_cluster(todo, scheduler)
-        _store(plan, outcomes, len(done), progress)
+        with closing(outcomes):
+            _store(plan, outcomes, len(done), progress)
         return collect(folder)
 
 
@@ -71,7 +74,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_here(jobs: list[Job], at_once: int) -> Iterator[tuple[str, Outcome]]:
+def run_here(jobs: list[Job], at_once: int) -> Generator[tuple[str, Outcome], None, None]:
     """Run jobs on this machine, some at once; keys and outcomes as they come in. None outlives the iteration."""
     waiting, running = list(reversed(jobs)), []
     try:
