@@ -26,7 +26,7 @@ def run_on_cluster(jobs: list[Job], scheduler: str) -> Generator[tuple[str, Outc
     except ImportError:
         raise ValueError("--scheduler needs the package 'distributed': pip install 'lemmse[cluster]'") from None
     try:
-        client = Client(scheduler, timeout=10, set_as_default=False)
+        client = Client(scheduler, timeout=5, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"no Dask scheduler answers at {scheduler!r}, as in tcp://host:8786 ({error})") from None
     with client:
