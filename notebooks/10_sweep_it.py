@@ -79,8 +79,8 @@ from myst_nb import glue
 
 from lemmse import figures
 
-shown = table[["patch_size", "sigma", "effective", "error_glued", "status", "seconds", "peak_mb"]]
-shown = shown.rename(columns={"error_glued": "error of the pixel", "peak_mb": "peak (MB)"})
+shown = table[["patch_size", "sigma", "effective", "error", "status", "seconds", "peak_mb"]]
+shown = shown.rename(columns={"error": "error of the pixel", "peak_mb": "peak (MB)"})
 glue("voters", shown.style.hide(axis="index").format(precision=3), display=False)
 lines = figures.sweep_lines(
     table, "patch_size", "effective", "sigma", log="y", xlabel="patch size P (pixels)", ylabel="effective voters"
@@ -94,7 +94,7 @@ glue("voters_lines", lines, display=False)
 # of voters falls with the patch size and rises with the noise.
 
 # %%
-assert (table.status == "complete").all(), table.error.dropna().to_list()
+assert (table.status == "complete").all(), table.failure.dropna().to_list()
 again = sweep(project, source, points, folder, preset=preset, jobs=jobs, progress=False)
 assert again.equals(table), "the second sweep reads what the first one left, the seconds too"
 voters = table.pivot(index="patch_size", columns="sigma", values="effective").sort_index()

@@ -128,8 +128,8 @@ def test_a_sweep_runs_fails_resumes_and_collects(project, tmp_path):
     assert list(first.threads_glued.dropna()) == [3, 3]
     assert list(first.threads) == [3, 3, 3]
     assert first.total.isna().tolist() == [False, True, False]
-    assert "code cell 2 ('import math" in first.error[1]
-    assert "told to fail" in first.error[1]
+    assert "code cell 2 ('import math" in first.failure[1]
+    assert "told to fail" in first.failure[1]
     complete = first[first.status == "complete"]
     assert (complete.seconds > 0).all()
     assert complete.peak_mb.between(20, 2000).all()
@@ -174,8 +174,8 @@ def test_two_sweeps_in_one_folder(project, tmp_path):
 def test_a_run_that_takes_too_long_or_loses_its_kernel(tmp_path):
     project = light_project(tmp_path / "checkout", beats=10_000)
     table = sweep(project, project.source("01"), [{"n": 1}], tmp_path / "s", timeout=4, progress=False)
-    assert "took longer than the limit of 4 s" in table.error[0]
-    assert "code cell 2" in table.error[0]
+    assert "took longer than the limit of 4 s" in table.failure[0]
+    assert "code cell 2" in table.failure[0]
     assert table.seconds[0] < 30
     assert (tmp_path / "s" / "failed" / table.key[0] / "notebook.ipynb").exists()
     beats = [path.stat().st_size for path in project.root.glob("beats-*")]

@@ -45,7 +45,7 @@ def run_on_cluster(jobs: list[Job], client: Client) -> Generator[tuple[str, Outc
     here = secrets.token_hex(4)  # what failed before must run again
     futures = {client.submit(run_job, job, key=f"lemmse-{job.key}-{here}", pure=False): job for job in jobs}
     try:
-        for future in as_completed(futures):
+        for future in as_completed(futures, loop=client.loop):
             job, error = futures[future], future.exception()
             yield job.key, _lost(job, error) if error else future.result()
             future.release()
@@ -56,4 +56,4 @@ def run_on_cluster(jobs: list[Job], client: Client) -> Generator[tuple[str, Outc
 def _lost(job: Job, error: BaseException) -> Outcome:
     """The outcome of a run whose task failed: its worker died too often, or could not start it."""
     what = f"no worker could run it ({type(error).__name__}: {' '.join(str(error).split())})"
-    return Outcome({"status": "failed", "error": what, "threads": job.threads, "parameters": job.parameters})
+    return Outcome({"status": "failed", "failure": what, "threads": job.threads, "parameters": job.parameters})

@@ -102,6 +102,6 @@ def _store(plan: Plan, outcomes: Iterator[tuple[str, Outcome]], done: int, progr
             plan.store(key, outcome.record, outcome.files)
             if outcome.record["status"] == "failed":
                 failed += 1
-                bar.write(f"failed: {plan.describe(key)}: {outcome.record['error']}", file=sys.stderr)
+                bar.write(f"failed: {plan.describe(key)}: {outcome.record['failure']}", file=sys.stderr)
             bar.set_postfix(failed=failed, refresh=False)
             bar.update()
