@@ -80,8 +80,8 @@ from myst_nb import glue
 from lemmse import figures
 
 shown = table[["patch_size", "sigma", "effective", "error", "status", "seconds", "peak_mb"]]
-shown = shown.rename(columns={"error": "error of the pixel", "peak_mb": "peak (MB)"})
-glue("voters", shown.style.hide(axis="index").format(precision=3), display=False)
+shown = shown.rename(columns={"error": "error of the pixel", "peak_mb": "peak (MB)"}).round(3)
+glue("voters", shown.set_index("patch_size"), display=False)
 lines = figures.sweep_lines(
     table, "patch_size", "effective", "sigma", log="y", xlabel="patch size P (pixels)", ylabel="effective voters"
 )
