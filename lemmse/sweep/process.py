@@ -83,7 +83,11 @@ class Run:
         """End the run now, with all that it started."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # its watch is stuck
+            self.process.kill()
+            self.process.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def outcome(self) -> Outcome:
