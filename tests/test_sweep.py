@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmse import cli
+from lemmse.pipeline import library_digest
 from lemmse.sweep import Plan, collect, grid_points, read_grid, read_table, sweep
 from lemmse.sweep.execute import cores
+from lemmse.sweep.process import Job, run_job
 from lemmse.sweep.values import glued_values
 
 from .light import light_project
@@ -248,6 +251,21 @@ def test_jobs_times_threads_is_the_machine(project, tmp_path, monkeypatch):
     for jobs in (1, 2, 3, 16):
         sweep(project, project.source("01"), [{"n": 1}], tmp_path, jobs=jobs, progress=False)
     assert [job.threads for job in seen] == [8, 4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"library": "another"}, "this worker's lemmse is another"),
+        ({"name": "no/folder.py"}, "its process ended with 1"),
+    ],
+)
+def test_a_run_that_cannot_be_done_says_why(project, change, said):
+    source = project.source("01")
+    job = Job("k", source.name, source.read_text(), {"n": 1}, library_digest(), str(project.root), 1, None)
+    outcome = run_job(replace(job, **change))
+    assert outcome.record["status"] == "failed"
+    assert said in outcome.record["failure"]
 
 
 def lemmse(project, *arguments):
