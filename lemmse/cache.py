@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 def cache_folder(*parts: str) -> Path:
@@ -42,3 +46,26 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         raise ValueError(f"{str(path)!r} is a folder, not a file to write") from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process alone make `path`, others wait, and should then look again whether it is there.
+
+    The system drops the lock of a process that ends, however it does. Where the file system has no locks the processes
+    do not wait: each then makes the file, and renames it into its place.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another process that makes %s", path.name)
+        lock.acquire()
+    except NotImplementedError:
+        log.warning("no locks on the file system of %s: another process may make it too", path)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,4 +1,7 @@
-"""Checks of user input, each of which raises one `ValueError` that names the value and what is allowed."""
+"""Checks of user input, each of which raises one `ValueError` that names the value and what is allowed.
+
+torch is imported where tensors are checked, so that what only checks names and numbers starts quickly.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import math
 import warnings
 from collections.abc import Iterable
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-FLOATS = (torch.float32, torch.float64)
 LARGEST = 1e9  # value in images and measurements: squared distances and padding keep apart, in float32 too
 _RANGE_SLACK = 1e-3  # resampling and decoding overshoot by rounding, not by more
 _warned: set[str] = set()
@@ -67,9 +71,12 @@ def check_images(images: Tensor, name: str = "images") -> Tensor:
     return images
 
 
-def check_batch(batch: Tensor, name: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> Tensor:
-    """Return `batch` if it is a finite, non-empty 4-D tensor of one of `dtypes`."""
-    if not isinstance(batch, Tensor):
+def check_batch(batch: Tensor, name: str, dtypes: tuple[torch.dtype, ...] | None = None) -> Tensor:
+    """Return `batch` if it is a finite, non-empty 4-D tensor of one of `dtypes`, default float32 and float64."""
+    import torch
+
+    dtypes = dtypes or (torch.float32, torch.float64)
+    if not isinstance(batch, torch.Tensor):
         raise ValueError(f"{name} must be a torch tensor, got {type(batch).__name__}")
     if batch.dtype not in dtypes:
         raise ValueError(f"{name} must be of dtype {' or '.join(map(str, dtypes))}, got {batch.dtype}")
@@ -97,10 +104,12 @@ def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:
 
     sigma is a number, a 0-d tensor or a (count,) tensor, finite and positive: the noise standard deviation.
     """
-    if isinstance(sigma, bool) or not isinstance(sigma, (Real, Tensor)):
+    import torch
+
+    if isinstance(sigma, bool) or not isinstance(sigma, (Real, torch.Tensor)):
         raise ValueError(f"sigma must be a number or a ({count},) tensor, got {sigma!r}")
     dtype = like.real.dtype if like.is_complex() else like.dtype
-    values = sigma if isinstance(sigma, Tensor) else torch.tensor(float(sigma), dtype=torch.float64)
+    values = sigma if isinstance(sigma, torch.Tensor) else torch.tensor(float(sigma), dtype=torch.float64)
     if values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"sigma must be real, got dtype {values.dtype}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):

@@ -1,6 +1,6 @@
-"""The command line: `lemmse book`, `lemmse run`, `lemmse bench`, `lemmse data`.
+"""The command line: `lemmse book`, `lemmse run`, `lemmse sweep`, `lemmse bench`, `lemmse data`.
 
-Bad input ends with one line and exit code 2, a notebook or book that fails with 1, Ctrl-C with 130.
+Bad input ends with one line and exit code 2, a notebook, sweep or book that fails with 1, Ctrl-C with 130.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from .parameters import PRESETS, read_parameters
+from .parameters import PRESETS, absolute_paths, read_parameters
+from .sweep import commands
 
 
 @click.group()
@@ -43,19 +44,10 @@ def run(notebook: str, given: tuple[tuple[str, str], ...], preset: str, output: 
     source = project.source(notebook)
     known = read_parameters(source)
     values = {name: known[name].parse(value) if name in known else value for name, value in given}
-    values = {
-        name: str(Path(v).resolve()) if _is_path(v) else v for name, v in values.items()
-    }  # the kernel runs elsewhere
-    parameters = {**project.preset(preset, source), **values}
+    parameters = {**project.preset(preset, source), **absolute_paths(values)}
     output = output or project.root / "build" / "runs" / f"{source.stem}.ipynb"
     reused = execute(project, source, parameters, output)
     click.echo(f"{'re-used' if reused else 'wrote'} {output}", err=True)
-
-
-def _is_path(value: object) -> bool:
-    from .datasets import DATASETS
-
-    return isinstance(value, str) and value not in DATASETS and Path(value).exists()
 
 
 @cli.command()
@@ -88,6 +80,10 @@ def bench(
     for name, value in about.items():
         click.echo(f"{name}: {value}")
     click.echo(f"wrote {output}", err=True)
+
+
+for command in (commands.sweep, commands.collect, commands.plot):
+    cli.add_command(command)
 
 
 @cli.group()

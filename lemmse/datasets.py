@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cache import cache_folder
+from .cache import cache_folder, one_at_a_time
 from .checks import check_choice, check_count, warn_once
 from .photos import photo_crops
 
@@ -216,13 +216,17 @@ def _local_folder(name: str) -> Path | None:
 
 
 def _download(base: str, file: str, checksum: str, name: str) -> Path:
-    """The file in the cache, fetched if it is missing or damaged; one that fails its checksum is never kept."""
+    """The file in the cache, fetched if it is missing or damaged, by one process at a time.
+
+    One that fails its checksum is never kept.
+    """
     import pooch
 
     folder = cache_folder("data", name)
     pooch.get_logger().setLevel("WARNING")
     try:
-        return Path(pooch.retrieve(base + file, checksum, fname=file, path=folder, progressbar=True))
+        with one_at_a_time(folder / file):
+            return Path(pooch.retrieve(base + file, checksum, fname=file, path=folder, progressbar=True))
     except Exception as error:  # network, checksum, proxy, TLS
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(

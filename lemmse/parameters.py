@@ -78,11 +78,28 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
 
 def check_parameters(path: Path, values: dict[str, Any]) -> None:
     """Raise ValueError if a value has a name that the notebook does not know, or another type."""
-    known = read_parameters(path)
+    check_values(path.name, read_parameters(path), values)
+
+
+def check_values(notebook: str, known: dict[str, Parameter], values: dict[str, Any]) -> None:
+    """`check_parameters` against parameters that were read before."""
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"{path.name} has no parameter {name!r}: it has {', '.join(known)}")
+            raise ValueError(f"{notebook} has no parameter {name!r}: it has {', '.join(known)}")
         if not known[name].accepts(value):
             numbers = "float" in known[name].annotation and "e" in str(value)
             hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if numbers else ""
-            raise ValueError(f"{path.name}: {name} must be {known[name].annotation}, got {value!r}{hint}")
+            raise ValueError(f"{notebook}: {name} must be {known[name].annotation}, got {value!r}{hint}")
+
+
+def absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """The values, paths that exist made absolute, for a kernel runs in another folder; data sets go before paths."""
+    return {name: str(Path(v).resolve()) if _is_path(v) else v for name, v in values.items()}
+
+
+def _is_path(value: Any) -> bool:
+    if not isinstance(value, str) or not value or not Path(value).exists():
+        return False
+    from .datasets import DATASETS
+
+    return value not in DATASETS

@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,20 @@ from .cache import writable_folder, write_atomically
 from .checks import check_choice
 from .parameters import PRESETS, check_parameters, read_notebook, read_parameters
 
+STARTS = 3  # kernels race for sockets when several start at once
+_RECORD = """
+from IPython.display import display
+from lemmse.machine import used
+display({"application/json": used()}, raw=True)
+"""
+
 
 class NotebookFailed(Exception):
     """A cell raised: the message names notebook, cell and error, and where the partial notebook is."""
+
+    def __init__(self, notebook: str, reason: str, partial: Path) -> None:
+        super().__init__(f"{notebook}: {reason} [the partial notebook is {partial}]")
+        self.reason, self.partial = reason, partial
 
 
 @dataclass(frozen=True)
@@ -80,17 +93,48 @@ class Project:
 
     def key(self, source: Path, parameters: dict[str, Any]) -> str:
         """The hash that an executed notebook is re-used by."""
-        import torch
+        return self.keys(source, [parameters])[0]
 
-        given = (parameters, os.environ.get("LEMMSE_DATA"), torch.__version__)
-        digest = hashlib.sha256(source.read_bytes() + json.dumps(given, sort_keys=True).encode())
-        for folder in (Path(__file__).parent, self.root / "results", self.root / "benchmarks"):
-            for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".csv", ".json")):
-                digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
-        for value in parameters.values():
-            for path in _files(value):  # the user's images
-                digest.update(f"{path}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\0".encode())
-        return digest.hexdigest()
+    def keys(self, source: Path, points: list[dict[str, Any]]) -> list[str]:
+        """`key` at several parameters, the code read once."""
+        given = (library_digest(), _data_version(), version("torch"))
+        common = hashlib.sha256(source.read_bytes() + repr(given).encode())
+        for folder in (self.root / "results", self.root / "benchmarks"):
+            _add_files(common, folder)
+        if b"lemmse.sweep" in source.read_bytes():  # it may sweep over any other
+            for other in self.sources:
+                common.update(other.read_bytes())
+        keys = []
+        for parameters in points:
+            digest = common.copy()
+            digest.update(json.dumps(parameters, sort_keys=True).encode())
+            for value in parameters.values():
+                for path in _files(value):  # the user's images
+                    digest.update(f"{path}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\0".encode())
+            keys.append(digest.hexdigest())
+        return keys
+
+
+def library_digest() -> str:
+    """The hash of the code of the library."""
+    digest = hashlib.sha256()
+    _add_files(digest, Path(__file__).parent)
+    return digest.hexdigest()
+
+
+def _data_version() -> list[str]:
+    """What the named data sets are: wheels, and files under `LEMMSE_DATA` with size and time; downloads are checksummed
+    by the library."""
+    wheels = [f"{name} {version(name)}" for name in ("scikit-image", "scikit-learn", "pillow")]
+    root = os.environ.get("LEMMSE_DATA")
+    files = [(path, path.stat()) for path in sorted(Path(root).glob("*/*"))] if root else []
+    return wheels + [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in files]
+
+
+def _add_files(digest: Any, folder: Path) -> None:
+    """Hash the code and the tables of a folder, with their names."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".csv", ".json")):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
 
 
 def _files(value: Any) -> list[Path]:
@@ -114,17 +158,7 @@ def execute(project: Project, source: Path, parameters: dict[str, Any], output: 
     if executed_key(output) == key:
         return True
     writable_folder(output.parent, "folder of executed notebooks")
-    started = time.monotonic()
-    notebook = _run(project, source, parameters, progress)
-    notebook.metadata.pop("papermill", None)  # paths and times, noise in a diff
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-    notebook.metadata["lemmse"] = {
-        "key": key,
-        "parameters": parameters,
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    _write(notebook, output)
+    write_notebook(run_notebook(source, parameters, key, project.root / "build", project.root, progress), output)
     return False
 
 
@@ -136,8 +170,14 @@ def executed_key(path: Path) -> str | None:
         return None
 
 
-def _run(project: Project, source: Path, parameters: dict[str, Any], progress: bool) -> Any:
-    """Execute by papermill in this interpreter's environment, in the folder of the notebooks."""
+def run_notebook(
+    source: Path, parameters: dict[str, Any], key: str, build: Path, cwd: Path, progress: bool = False
+) -> Any:
+    """The notebook, executed by papermill in this interpreter's environment and the folder `cwd`.
+
+    build: holds what is temporary (running/), the partial notebook of a failure (failed/), and kernel.log. How it went
+    is in metadata.lemmse. A kernel that does not start is started again. Raises `NotebookFailed`.
+    """
     import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -145,61 +185,85 @@ def _run(project: Project, source: Path, parameters: dict[str, Any], progress: b
 
     from . import kernel
 
+    log = build / "kernel.log"
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not another
     os.environ.pop("JUPYTER_PATH", None)
-    os.environ[kernel.LOG] = str(project.root / "build" / "kernel.log")
-    failed = project.root / "build" / "failed" / f"{source.stem}.ipynb"
-    aside = project.root / "build" / "running" / f"{source.stem}.{os.getpid()}.ipynb"
+    os.environ[kernel.LOG] = str(log)
+    failed = build / "failed" / f"{source.stem}.ipynb"
+    aside = build / "running" / f"{source.stem}.{os.getpid()}.ipynb"
     writable_folder(aside.parent, "folder of running notebooks")
     writable_folder(failed.parent, "folder of failed notebooks")
-    _write(read_notebook(source), aside)
+    notebook = read_notebook(source)
+    notebook.cells.append(nbformat.v4.new_code_cell(_RECORD, id="record-of-the-run"))
+    started = time.monotonic()
     try:
-        papermill.execute_notebook(
-            aside,
-            aside,
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=project.root,
-            config=_kernel_config(),
-            progress_bar={"desc": source.stem} if progress else False,
-            stderr_file=sys.stderr if progress else None,
-        )
+        for start in range(1, STARTS + 1):
+            write_notebook(notebook, aside)
+            try:
+                papermill.execute_notebook(
+                    aside,
+                    aside,
+                    parameters=parameters,
+                    kernel_name="python3",
+                    cwd=cwd,
+                    config=_kernel_config(),
+                    progress_bar={"desc": source.stem} if progress else False,
+                    stderr_file=sys.stderr if progress else None,
+                )
+            except DeadKernelError:
+                raise
+            except RuntimeError:  # what jupyter_client raises if no kernel answers
+                if start == STARTS or _last_started(aside):
+                    raise
+            else:
+                break
         notebook = nbformat.read(aside, as_version=4)
         aside.unlink()
         failed.unlink(missing_ok=True)
-        return notebook
     except PapermillExecutionError as error:
-        what = f"{_failed_cell(aside)} raised {error.ename}: {error.evalue}"
+        what = f"{_last_started(aside)} raised {error.ename}: {error.evalue}"
     except (DeadKernelError, RuntimeError) as error:
-        what = f"the kernel died, often for lack of memory ({error}; its log is build/kernel.log)"
+        name = log.relative_to(cwd) if log.is_relative_to(cwd) else log.name
+        where = _last_started(aside) or "the start"
+        what = f"the kernel died in {where}, often for lack of memory ({error}; its log is {name})"
+    else:
+        (record,) = (output.data["application/json"] for output in notebook.cells.pop().outputs if "data" in output)
+        notebook.metadata.pop("papermill", None)  # paths and times, noise in a diff
+        for cell in notebook.cells:
+            cell.metadata.pop("papermill", None)
+        seconds = round(time.monotonic() - started, 2)
+        notebook.metadata["lemmse"] = {"key": key, "parameters": parameters, "seconds": seconds, **record}
+        return notebook
     finally:
         if aside.exists():
             os.replace(aside, failed)
-    raise NotebookFailed(f"{source.stem}: {' '.join(what.split())} [the partial notebook is {failed}]")
+    raise NotebookFailed(source.stem, " ".join(what.split()), failed)
 
 
-def _failed_cell(path: Path) -> str:
-    """Which code cell of the source raised, by its number and first line of code."""
+def _last_started(path: Path) -> str:
+    """The code cell of the source that was started last, by its number and first line of code; "" if none was."""
     import nbformat
 
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     cells = [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
-    for number, cell in enumerate(cells, 1):
-        if any(output.output_type == "error" for output in cell.outputs):
-            code = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-            return f"code cell {number} ({code[0] if code else ''!r})"
-    return "a cell"
+    started = [i for i, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time")]
+    if not started:
+        return ""
+    code = [x for x in cells[started[-1]].source.splitlines() if x.strip() and not x.lstrip().startswith("#")]
+    return f"code cell {started[-1] + 1} ({code[0] if code else ''!r})"
 
 
 def _kernel_config() -> Any:
     """Kernels over Unix sockets where there are any: TCP ports are raced for, and open to other users."""
     from traitlets.config import Config
 
-    transport = {"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {}
+    short = len(tempfile.gettempdir()) < 85  # the path of a socket has some hundred characters at most
+    transport = {"KernelManager": {"transport": "ipc"}} if os.name == "posix" and short else {}
     return Config({"NotebookClient": {"kernel_manager_class": "lemmse.kernel.LoggedKernelManager"}, **transport})
 
 
-def _write(notebook: Any, path: Path) -> None:
+def write_notebook(notebook: Any, path: Path) -> None:
+    """Write a notebook in one step."""
     import nbformat
 
     write_atomically(path, lambda temporary: nbformat.write(notebook, temporary))

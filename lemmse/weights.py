@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .cache import cache_folder, write_atomically
+from .cache import cache_folder, one_at_a_time, write_atomically
 from .checks import check_choice, check_count, check_images
 from .networks import ARCHITECTURES, Solver
 from .physics import Physics
@@ -67,7 +67,7 @@ def trained(
 
     architecture: "UNet", "ResNet" or "PatchMLP". seed: of the first weights and of the training. The key covers images,
     physics, settings, device type, torch version and the library code that training runs. An interrupted training goes
-    on where it was. Several processes may ask for one network: each file is complete at any time. Raises ValueError.
+    on where it was. Of several processes that ask for one network, one trains, the others wait. Raises ValueError.
     """
     check_choice(architecture, ARCHITECTURES, "architecture")
     check_images(images)
@@ -87,18 +87,21 @@ def trained(
     )
     key = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
     path = cache_folder("weights") / f"{architecture}-{key}.safetensors"
-    if path.exists():
-        try:
-            net = load_weights(path)
-        except ValueError as error:
-            log.warning("%s: trained anew, %s", architecture, error)
-        else:
-            log.info("%s: re-used %s", architecture, path.name)
-            return net.to(images.device)
-    log.info("%s: training %d steps", architecture, steps)
-    checkpoint = path.with_suffix(".checkpoint")
-    generator = torch.Generator(images.device).manual_seed(seed)
-    net = train(net, images, physics, **B, **settings, generator=generator, checkpoint=checkpoint, progress=progress)
-    save_weights(net, path)
-    checkpoint.unlink(missing_ok=True)
+    with one_at_a_time(path):
+        if path.exists():
+            try:
+                net = load_weights(path)
+            except ValueError as error:
+                log.warning("%s: trained anew, %s", architecture, error)
+            else:
+                log.info("%s: re-used %s", architecture, path.name)
+                return net.to(images.device)
+        log.info("%s: training %d steps", architecture, steps)
+        checkpoint = path.with_suffix(".checkpoint")
+        generator = torch.Generator(images.device).manual_seed(seed)
+        net = train(
+            net, images, physics, **B, **settings, generator=generator, checkpoint=checkpoint, progress=progress
+        )
+        save_weights(net, path)
+        checkpoint.unlink(missing_ok=True)
     return net

@@ -6,6 +6,7 @@ from .density import deciles_over_steps, density_maps, error_over_surprisal
 from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
 from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from .style import OTHERS, STYLES, new_figure, style
+from .sweeps import save_figure, sweep_lines
 
 __all__ = [
     "OTHERS",
@@ -26,5 +27,7 @@ __all__ = [
     "psnr_lines",
     "quartile_lines",
     "risk_floor",
+    "save_figure",
     "style",
+    "sweep_lines",
 ]

@@ -1,0 +1,15 @@
+"""Sweeps: one notebook at a grid of parameters, every run in a process of its own, results in one table."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "execute": ["sweep"],
+        "grid": ["grid_points", "read_grid"],
+        "runs": ["Plan"],
+        "table": ["collect", "read_table"],
+    },
+)

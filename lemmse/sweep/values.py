@@ -1,0 +1,46 @@
+"""What a notebook glued, as plain values.
+
+`myst_nb.glue` keeps what IPython displays: for a number or a text, its repr. Values that are numbers, texts or booleans
+come back as such, those of numpy and torch too; figures, tables and collections are no values.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from typing import Any
+
+_PREFIX = "application/papermill.record/"
+_WRAPPED = re.compile(r"(?:np\.\w+|tensor)\((.*?)(?:, (?:dtype|device)=.*)?\)", re.DOTALL)
+_NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "np.True_": True, "np.False_": False}
+
+
+def glued_values(notebook: Any) -> dict[str, Any]:
+    """The glued values of an executed notebook, by name, in the order of the notebook."""
+    found = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            about = output.get("metadata", {}).get("scrapbook", {})
+            prefix = about.get("mime_prefix", "")
+            data = output.get("data", {})
+            if "name" in about and set(data) == {prefix + "text/plain"}:
+                value = _parsed(data[prefix + "text/plain"])
+                if value is not None:
+                    found[about["name"]] = value
+    return found
+
+
+def _parsed(text: str) -> Any:
+    """The number, text or boolean that a repr stands for, None if it is none."""
+    if text in _NAMES:
+        return _NAMES[text]
+    wrapped = _WRAPPED.fullmatch(text)
+    inner = wrapped[1] if wrapped else text
+    if inner in _NAMES:
+        return _NAMES[inner]
+    try:
+        value = ast.literal_eval(inner)
+    except (ValueError, SyntaxError):
+        return None
+    return value if isinstance(value, (bool, int, float, str)) else None
