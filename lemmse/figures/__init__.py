@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .inverses import competitors, covariances, input_lines
 from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
 from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from .style import OTHERS, STYLES, new_figure, style
@@ -10,9 +11,12 @@ __all__ = [
     "OTHERS",
     "STYLES",
     "agreement",
+    "competitors",
     "cost_lines",
+    "covariances",
     "draw_image",
     "gallery",
+    "input_lines",
     "new_figure",
     "note_distance",
     "note_truth",

@@ -1,0 +1,79 @@
+"""Solvers behind several pre-inverses on the same measurements, and their errors by what of the image was seen.
+
+Around a hidden pixel the P x P window decides what a local solver can know. The regions are
+
+    clear         every pixel of the window is seen
+    rim, seen     the pixel is seen, some of its window is hidden
+    rim, hidden   the pixel is hidden, some of its window is seen
+    deep          no pixel of the window is seen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .checks import check_patch_size
+from .estimators import LocalEquivariantMMSE
+from .networks import Solver
+from .patches import extract_patches
+from .physics import Inpainting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def window_regions(mask: Tensor, patch_size: int) -> dict[str, Tensor]:
+    """The regions of a mask (H, W) that are not empty: bool (H, W) each, disjoint, together the whole image."""
+    if mask.ndim != 2:
+        raise ValueError(f"mask must be (H, W), got {tuple(mask.shape)}")
+    seen = mask != 0
+    windows = extract_patches(seen[None, None], check_patch_size(patch_size))[0, 0]
+    every, some = (found.reshape(mask.shape) for found in (windows.all(-1), windows.any(-1)))
+    found = {"clear": every, "rim, seen": seen & ~every, "rim, hidden": ~seen & some, "deep": ~some}
+    return {name: region for name, region in found.items() if bool(region.any())}
+
+
+@torch.no_grad()
+def errors_by_region(
+    solvers: dict[str, tuple[LocalEquivariantMMSE, dict[str, Solver]]],
+    images: Tensor,
+    sigmas: Iterable[float],
+    *,
+    generator: torch.Generator,
+) -> pd.DataFrame:
+    """Errors of the solvers behind each pre-inverse, all on the same measurements of the images (Q, C, H, W).
+
+    solvers: formula and networks for each label of a pre-inverse, all of one physics. One row for each sigma, input
+    (the label), solver ("LE-MMSE" or a network), image and region ("all", and for inpainting those of `window_regions`)
+    with the means over the region of mse = |x_hat - x|^2 and distance = |x_hat - LE-MMSE|^2 per pixel, and effective,
+    the effective number of samples of LE-MMSE (geometric mean). Raises ValueError if the physics differ.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    (physics, *others) = (formula.physics for formula, _ in solvers.values())
+    if any(other is not physics for other in others):
+        raise ValueError("errors_by_region needs solvers of one physics, so that they can share their measurements")
+    regions = {"all": torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)}
+    if isinstance(physics, Inpainting):
+        patch_size = next(formula.patch_size for formula, _ in solvers.values())
+        regions |= window_regions(physics.mask_on(*images.shape[-2:]).to(images.device), patch_size)
+    rows = []
+    for sigma in tqdm(list(sigmas), desc=f"restoring {len(images)} images"):
+        y = physics.measure(images, sigma, generator=generator)
+        for label, (formula, nets) in solvers.items():
+            posterior, z = formula.posterior(y, sigma), formula.pre_inverse(y)
+            found = {"LE-MMSE": posterior.mean} | {name: net(z, sigma) for name, net in nets.items()}
+            effective = posterior.effective_samples.double().log()
+            for solver, estimate in found.items():
+                mse, distance = ((estimate - x).double().square().mean(1) for x in (images, posterior.mean))
+                for region, inside in regions.items():
+                    values = (mse[:, inside].mean(1), distance[:, inside].mean(1), effective[:, inside].mean(1).exp())
+                    for image, (a, b, c) in enumerate(zip(*(v.tolist() for v in values), strict=True)):
+                        row = {"sigma": sigma, "input": label, "solver": solver, "image": image, "region": region}
+                        rows.append(row | {"mse": a, "distance": b, "effective": c})
+    return pd.DataFrame(rows)
