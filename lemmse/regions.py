@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .checks import check_patch_size
+from .comparison import EQUAL
 from .estimators import LocalEquivariantMMSE
 from .networks import Solver
 from .patches import extract_patches
@@ -49,7 +50,7 @@ def errors_by_region(
 
     solvers: formula and networks for each label of a pre-inverse, all of one physics. One row for each sigma, input
     (the label), solver ("LE-MMSE" or a network), image and region ("all", and for inpainting those of `window_regions`)
-    with the means over the region of mse = |x_hat - x|^2 and distance = |x_hat - LE-MMSE|^2 per pixel, and effective,
+    with psnr and closeness, the PSNR over the region to the truth and to LE-MMSE in dB, at most `EQUAL`, and effective,
     the effective number of samples of LE-MMSE (geometric mean). Raises ValueError if the physics differ.
     """
     import pandas as pd
@@ -70,10 +71,11 @@ def errors_by_region(
             found = {"LE-MMSE": posterior.mean} | {name: net(z, sigma) for name, net in nets.items()}
             effective = posterior.effective_samples.double().log()
             for solver, estimate in found.items():
-                mse, distance = ((estimate - x).double().square().mean(1) for x in (images, posterior.mean))
+                errors = torch.stack([(estimate - x).double().square().mean(1) for x in (images, posterior.mean)])
                 for region, inside in regions.items():
-                    values = (mse[:, inside].mean(1), distance[:, inside].mean(1), effective[:, inside].mean(1).exp())
-                    for image, (a, b, c) in enumerate(zip(*(v.tolist() for v in values), strict=True)):
+                    decibel = -10 * errors[..., inside].mean(-1).log10()
+                    values = (*decibel.clamp_max(EQUAL), effective[:, inside].mean(-1).exp())
+                    for image, numbers in enumerate(zip(*(v.tolist() for v in values), strict=True)):
                         row = {"sigma": sigma, "input": label, "solver": solver, "image": image, "region": region}
-                        rows.append(row | {"mse": a, "distance": b, "effective": c})
+                        rows.append(row | dict(zip(("psnr", "closeness", "effective"), numbers, strict=True)))
     return pd.DataFrame(rows)

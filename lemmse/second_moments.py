@@ -10,6 +10,7 @@ LE-MMSE, the best of all maps, has no larger risk on the training distribution.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,10 @@ class PatchMoments(NamedTuple):
         """`v - c^T (C + sigma^2 S)^-1 c`, squared error per pixel; raises ValueError if sigma is not positive."""
         total = self.signal + check_positive(sigma, "sigma") ** 2 * self.noise
         return self.variance - float(self.cross @ torch.linalg.pinv(total, hermitian=True) @ self.cross)
+
+    def affine_psnr(self, sigma: float) -> float:
+        """The affine risk in dB."""
+        return -10 * math.log10(self.affine_risk(sigma))
 
     def directions(self, sigma: float) -> int:
         """How many directions of the patch have more signal than noise: eigenvalues of C against S above sigma^2."""
