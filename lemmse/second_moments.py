@@ -11,15 +11,20 @@ LE-MMSE, the best of all maps, has no larger risk on the training distribution.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .checks import check_images, check_patch_size, check_positive
-from .families import patch_covariance
+from .estimators import LocalEquivariantMMSE
+from .families import RANGE_RTOL, patch_covariance
 from .patches import extract_patches
 from .preinverse import CirculantPreInverse, DiagonalPreInverse, PreInverse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class PatchMoments(NamedTuple):
@@ -35,14 +40,10 @@ class PatchMoments(NamedTuple):
         total = self.signal + check_positive(sigma, "sigma") ** 2 * self.noise
         return self.variance - float(self.cross @ torch.linalg.pinv(total, hermitian=True) @ self.cross)
 
-    def affine_psnr(self, sigma: float) -> float:
-        """The affine risk in dB."""
-        return -10 * math.log10(self.affine_risk(sigma))
-
     def directions(self, sigma: float) -> int:
         """How many directions of the patch have more signal than noise: eigenvalues of C against S above sigma^2."""
         values, vectors = torch.linalg.eigh(self.noise)
-        kept = values > 1e-12 * values[-1]
+        kept = values > RANGE_RTOL * values[-1]
         white = vectors[:, kept] / values[kept].sqrt()
         return int((torch.linalg.eigvalsh(white.T @ self.signal @ white) > check_positive(sigma, "sigma") ** 2).sum())
 
@@ -70,3 +71,15 @@ def patch_moments(images: Tensor, B: PreInverse, patch_size: int) -> PatchMoment
         cross += patches.T @ clean.flatten()
         count += len(patches)
     return PatchMoments(total / count, noise, cross / count, float(centred.square().mean()))
+
+
+def affine_table(images: Tensor, formulas: dict[str, LocalEquivariantMMSE], sigmas: Iterable[float]) -> pd.DataFrame:
+    """PSNR in dB of the best affine map, and directions above the noise, as text: formulas down, sigmas across."""
+    import pandas as pd
+
+    levels, rows = list(sigmas), {}
+    for label, formula in formulas.items():
+        moments = patch_moments(images, formula.pre_inverse, formula.patch_size)
+        cells = {f"{s:g}": f"{-10 * math.log10(moments.affine_risk(s)):.1f} ({moments.directions(s)})" for s in levels}
+        rows[" ".join(label.split())] = cells
+    return pd.DataFrame(rows).T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .inverses import competitors, covariances, input_lines
+from .inverses import competitors, covariances, input_lines, note_input
 from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
 from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from .style import OTHERS, STYLES, new_figure, style
@@ -19,6 +19,7 @@ __all__ = [
     "input_lines",
     "new_figure",
     "note_distance",
+    "note_input",
     "note_truth",
     "origins",
     "patch_lottery",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from ..families import RANGE_RTOL
+from ..metrics import psnr
 from .style import new_figure, style
 
 if TYPE_CHECKING:
@@ -13,16 +16,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def covariances(panels: dict[str, tuple[Tensor, str]], columns: int = 3) -> Figure:
-    """Patch noise covariances S (p, p), each divided by its largest entry, from black -1 to white 1, a note below."""
+def covariances(panels: dict[str, Tensor], columns: int = 3) -> Figure:
+    """Patch noise covariances S (p, p), each divided by its largest entry, from black -1 to white 1.
+
+    Below: the standard deviation at the first pixel, and largest over smallest eigenvalue on the range of S.
+    """
     lines = -(-len(panels) // columns)
     figure, axes = new_figure(lines, columns, 2.3 * columns, 2.6 * lines)
     flat = [axis for line in axes for axis in line]
     for axis in flat[len(panels) :]:
         axis.axis("off")
-    for axis, (label, (covariance, note)) in zip(flat, panels.items(), strict=False):
+    for axis, (label, covariance) in zip(flat, panels.items(), strict=False):
+        values = torch.linalg.eigvalsh(covariance)
+        kept = values[values > RANGE_RTOL * values[-1]]
         scaled = (covariance / covariance.abs().max()).cpu()
         drawn = axis.imshow(scaled, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        note = f"{float(covariance[0, 0]) ** 0.5:.2g} sigma; ratio {float(kept[-1] / kept[0]):.2g}"
         axis.set(xticks=[], yticks=[], title=label)
         axis.set_xlabel(note, fontsize=8)
     figure.colorbar(drawn, ax=flat, shrink=0.6, ticks=[-1, 0, 1], label="noise covariance / largest")
@@ -50,16 +59,23 @@ def competitors(rows: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Figure:
 
 
 def input_lines(
-    frame: pd.DataFrame, value: str, rows: str, columns: str, *, label: str, level: float | None = None
+    frame: pd.DataFrame,
+    value: str,
+    rows: str,
+    columns: str,
+    *,
+    inputs: list[str],
+    label: str,
+    level: float | None = None,
 ) -> Figure:
-    """`value` against sigma, mean over images: a panel for each of `rows` and `columns`, a look for each input.
+    """`value` against sigma, mean over images: a panel for each of `rows` and `columns`, a look for each of `inputs`.
 
     frame: columns sigma, input, solver ("LE-MMSE", or a network: dashed, open markers). level: drawn as a grey line.
     """
     from matplotlib.lines import Line2D
 
-    across, down, inputs = (list(dict.fromkeys(frame[name])) for name in (columns, rows, "input"))
-    looks = {name: style(name, turn) | {"linestyle": "-"} for turn, name in enumerate(inputs)}
+    across, down, present = (list(dict.fromkeys(frame[name])) for name in (columns, rows, "input"))
+    looks = {name: style(name, turn) | {"linestyle": "-"} for turn, name in enumerate(inputs) if name in present}
     size = (2.6 * len(across) + 1.6, 2.3 * len(down) + 0.4)
     figure, axes = new_figure(len(down), len(across), *size, sharex=True, sharey="row")
     ticks = sorted(set(frame["sigma"]))
@@ -85,3 +101,11 @@ def input_lines(
     entries.append(Line2D([], [], label="network", linestyle="--", markerfacecolor="white", **grey))
     figure.legend(handles=entries, loc="outside right upper", fontsize=8)
     return figure
+
+
+def note_input(row: dict[str, Tensor], name: str) -> str:
+    """Under an image of `inputs.side_by_side`: PSNR of a formula to the truth, of a network to its own formula."""
+    if name.endswith(("input", "truth")):
+        return ""
+    other = "truth" if name.endswith("formula") else name.replace("network", "formula")
+    return f"{float(psnr(row[name][None], row[other][None])):.1f} dB"
