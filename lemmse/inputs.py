@@ -103,6 +103,12 @@ def gains(
     return frame.reset_index()
 
 
+def competition(formula: LocalEquivariantMMSE) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask, strata, and how many positions compete with each, of an inpainting behind its pseudo-inverse: (H, W)."""
+    mask, family = formula.physics.mask_on(*formula.shape[1:]), formula.family
+    return mask, family.strata.cpu(), family.competing.cpu().reshape(mask.shape)
+
+
 def drawn_on(formulas: dict[str, LocalEquivariantMMSE], errors: pd.DataFrame) -> pd.DataFrame:
     """How much each formula of an inpainting can draw on, a row for each region of the mask.
 
@@ -114,12 +120,11 @@ def drawn_on(formulas: dict[str, LocalEquivariantMMSE], errors: pd.DataFrame) ->
     effective = errors[errors.solver == "LE-MMSE"].pivot_table("effective", "region", "input")
     columns: dict[str, object] = {}
     for label, formula in formulas.items():
-        mask = formula.physics.mask_on(*formula.shape[1:])
-        competing = formula.family.competing.cpu().reshape(mask.shape).double()
+        mask, _, competing = competition(formula)
         regions = window_regions(mask, formula.patch_size)
         columns |= {
             "pixels": {name: int(inside.sum()) for name, inside in regions.items()},
-            f"competing, {label}": {name: float(competing[inside].mean()) for name, inside in regions.items()},
+            f"competing, {label}": {name: float(competing[inside].double().mean()) for name, inside in regions.items()},
             f"effective, {label}": effective[label],
         }
     return pd.DataFrame(columns).loc[list(regions)]

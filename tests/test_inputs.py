@@ -10,7 +10,7 @@ import torch
 import lemmse
 from lemmse import figures
 from lemmse.comparison import experiment
-from lemmse.inputs import drawn_on, errors_by_region, gains, side_by_side, window_regions
+from lemmse.inputs import competition, drawn_on, errors_by_region, gains, side_by_side, window_regions
 from lemmse.operators import FOURIER, make_operator
 from lemmse.patches import extract_patches
 from lemmse.preinverse import pre_inverse
@@ -132,8 +132,7 @@ def test_figures_of_inputs(behind):
     lines = figures.input_lines(frame, "gain", "region", "split", inputs=["agnostic", "aware"], label="dB", level=0)
     assert len(lines.axes) == 5
     assert [len(axis.lines) for axis in lines.axes] == [5] * 5
-    family = behind["aware"][0].family
-    maps = figures.competitors({"hole": (HOLE, family.strata, family.competing.reshape(11, 10))})
+    maps = figures.competitors({"hole": competition(behind["aware"][0])})
     assert len(maps.axes) == 4
     squares = figures.covariances({"a": torch.eye(9).double(), "b": 4 * torch.eye(4).double()})
     assert [axis.get_xlabel() for axis in squares.axes[:2]] == ["1 sigma; ratio 1", "2 sigma; ratio 1"]

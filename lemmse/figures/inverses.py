@@ -29,7 +29,7 @@ def covariances(panels: dict[str, Tensor], columns: int = 3) -> Figure:
     for axis, (label, covariance) in zip(flat, panels.items(), strict=False):
         values = torch.linalg.eigvalsh(covariance)
         kept = values[values > RANGE_RTOL * values[-1]]
-        scaled = (covariance / covariance.abs().max()).cpu()
+        scaled = (covariance / covariance.abs().max()).cpu().numpy()
         drawn = axis.imshow(scaled, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
         note = f"{float(covariance[0, 0]) ** 0.5:.2g} sigma; ratio {float(kept[-1] / kept[0]):.2g}"
         axis.set(xticks=[], yticks=[], title=label)
@@ -46,9 +46,9 @@ def competitors(rows: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Figure:
     figure, axes = new_figure(len(rows), 3, 6.8, 2.1 * len(rows) + 0.3)
     for line, (label, (mask, strata, competing)) in zip(axes, rows.items(), strict=True):
         shade = (strata.double() * 0.6180339887) % 1  # numbers that are near get shades that are not
-        line[0].imshow(mask.cpu(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        line[1].imshow(shade.cpu(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        drawn = line[2].imshow(competing.cpu(), cmap="viridis", norm=LogNorm(1, most), interpolation="nearest")
+        line[0].imshow(mask.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        line[1].imshow(shade.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        drawn = line[2].imshow(competing.cpu().numpy(), cmap="viridis", norm=LogNorm(1, most), interpolation="nearest")
         for axis in line:
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
