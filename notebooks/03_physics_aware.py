@@ -78,8 +78,8 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # :name: fig-risks
 # :alt: PSNR to the truth against sigma for every input, formula and network, on training and on test images.
 #
-# The same as PSNR to the truth. Networks are {glue:text}`close_rest:.1f` dB from their formula on average. The exception
-# is the one behind the pseudo-inverse of the blur, {glue:text}`close_pinv:.1f` dB from it: in so few steps it has not
+# The same as PSNR to the truth. Networks are {glue:text}`close_rest:.1f` dB from their formula on average. The
+# exception is the one behind the pseudo-inverse of the blur, {glue:text}`close_pinv:.1f` dB from it: in so few steps it has not
 # learned its formula, and how much it loses is no evidence of what the best network would lose.
 # ```
 #
@@ -208,8 +208,8 @@ glue("pictures", figures.gallery(rows, list(rows[f"{HOLE}\n{PINV}"]), figures.no
 # ## The claim
 #
 # It would be wrong if the aware formula were behind where it cannot be; if the pseudo-inverse of the blur did not lose;
-# or if, where the formula gains or loses more than 1 dB at $\sigma \ge 0.2$, the networks did not, the one excepted that
-# has not learned its formula.
+# or if, where the formula gains or loses more than 1 dB at $\sigma \ge 0.2$, the networks did not, the one excepted
+# that has not learned its formula.
 
 # %%
 deep = window_regions(maps[HOLE][0], patch_size).get("deep", torch.zeros(size, size, dtype=torch.bool))
