@@ -79,8 +79,8 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # :alt: PSNR to the truth against sigma for every input, formula and network, on training and on test images.
 #
 # The same as PSNR to the truth. Networks are {glue:text}`close_rest:.1f` dB from their formula on average. The
-# exception is the one behind the pseudo-inverse of the blur, {glue:text}`close_pinv:.1f` dB from it: in so few steps it has not
-# learned its formula, and how much it loses is no evidence of what the best network would lose.
+# exception is the one behind the pseudo-inverse of the blur, {glue:text}`close_pinv:.1f` dB from it: in so few steps
+# it has not learned its formula, and how much it loses is no evidence of what the best network would lose.
 # ```
 #
 # On training images two gains are certain: $y$ is a scrambled $z$ and, independent of it, noise where nothing was
