@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lemmse
-from lemmse.operators import HIDDEN, OPERATORS, gaussian_kernel, make_operator
+from lemmse.operators import FOURIER, HIDDEN, OPERATORS, gaussian_kernel, make_operator
 from lemmse.preinverse import pre_inverse
 
 from . import oracle
@@ -204,3 +204,14 @@ def test_named_operators():
     torch.testing.assert_close(float(masks["Gaussian blur"].kernel.sum()), 1.0)
     with pytest.raises(ValueError, match="'denoising', 'centre inpainting'"):
         make_operator("motion blur", 8, 8, g)
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 28, 40])
+def test_fourier_columns_are_sampled_in_pairs_so_that_no_frequency_is_half_seen(width):
+    physics = make_operator(FOURIER, 6, width, torch.Generator().manual_seed(0))
+    t = physics.normal_spectrum(6, width)
+    assert set(t.unique().tolist()) <= {0.0, 1.0}
+    assert t[0, 0] == 1
+    assert (t == t[:1]).all()
+    if width == 28:
+        assert int(t[0].sum()) in (7 + 2 * 3, 7 + 2 * 3 - 1)  # the highest frequency is its own mirror image

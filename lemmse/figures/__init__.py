@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .density import deciles_over_steps, density_maps, error_over_surprisal
+from .inverses import competitors, covariances, input_lines, note_input
 from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
 from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from .style import OTHERS, STYLES, new_figure, style
@@ -12,14 +13,18 @@ __all__ = [
     "OTHERS",
     "STYLES",
     "agreement",
+    "competitors",
     "cost_lines",
+    "covariances",
     "deciles_over_steps",
     "density_maps",
     "draw_image",
     "error_over_surprisal",
     "gallery",
+    "input_lines",
     "new_figure",
     "note_distance",
+    "note_input",
     "note_truth",
     "origins",
     "patch_lottery",
