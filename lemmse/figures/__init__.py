@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
+from .maps import cell_maps, patch_size_choice, risks_over_count
 from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from .style import OTHERS, STYLES, new_figure, style
 from .sweeps import save_figure, sweep_lines
@@ -11,6 +12,7 @@ __all__ = [
     "OTHERS",
     "STYLES",
     "agreement",
+    "cell_maps",
     "cost_lines",
     "draw_image",
     "gallery",
@@ -19,10 +21,12 @@ __all__ = [
     "note_truth",
     "origins",
     "patch_lottery",
+    "patch_size_choice",
     "patchwork",
     "psnr_lines",
     "quartile_lines",
     "risk_floor",
+    "risks_over_count",
     "save_figure",
     "style",
     "sweep_lines",

@@ -1,0 +1,114 @@
+"""Figures over data set size N and patch size P: maps, a number in each cell, and what they say along one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .style import OTHERS, new_figure, style
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COUNT, PATCH = "training images N", "patch size P (pixels)"
+SPLITS = {"training": OTHERS[0], "test": OTHERS[1]}
+
+
+def cell_maps(frame: pd.DataFrame, value: str, label: str, *, log: bool = False, border: float | None = None) -> Figure:
+    """`value` over N and P, a panel for each sigma, as a shade and as a number; `border`: the level of a line.
+
+    frame: columns sigma, count, patch_size and `value`. log: whether the shade is logarithmic.
+    """
+    from matplotlib.colors import LogNorm, Normalize
+
+    sigmas = sorted(set(frame["sigma"]))
+    columns = min(2, len(sigmas))
+    rows = -(-len(sigmas) // columns)
+    figure, grid = new_figure(rows, columns, 3.3 * columns + 0.8, 2.9 * rows, sharex=True, sharey=True)
+    low, high = frame[value].min(), frame[value].max()
+    norm = LogNorm(low, high) if log else Normalize(low, high)
+    panels = [axis for line in grid for axis in line]
+    for axis, sigma in zip(panels, sigmas, strict=False):
+        table = frame[frame["sigma"] == sigma].pivot(index="patch_size", columns="count", values=value)
+        drawn = axis.imshow(table, cmap="Greys", norm=norm, origin="lower", aspect="auto")
+        for row, values in enumerate(table.to_numpy()):
+            for col, number in enumerate(values):
+                colour = "white" if norm(number) > 0.5 else "black"
+                axis.text(col, row, _short(number), ha="center", va="center", color=colour, fontsize=9)
+        if border is not None and min(table.shape) > 1 and table.min(axis=None) < border < table.max(axis=None):
+            axis.contour(table, levels=[border], colors=[OTHERS[1]["color"]], linewidths=2.5)
+        axis.set_xticks(range(len(table.columns)), table.columns)
+        axis.set_yticks(range(len(table.index)), table.index)
+        axis.set_title(f"sigma = {sigma:g}")
+    for axis in panels[len(sigmas) :]:
+        axis.axis("off")
+    for axis in grid[-1]:
+        axis.set_xlabel(COUNT)
+    for line in grid:
+        line[0].set_ylabel(PATCH)
+    figure.colorbar(drawn, ax=panels, label=label, shrink=0.7)
+    return figure
+
+
+def _short(number: float) -> str:
+    """Three characters or so: 0.4, 12, 3k."""
+    if number >= 1000:
+        return f"{number / 1000:.0f}k"
+    return f"{number:.1f}" if abs(number) < 9.95 else f"{number:.0f}"
+
+
+def _over_counts(axis: Axes, counts: Iterable[int]) -> None:
+    ticks = sorted(set(counts))
+    axis.set(xscale="log", xlabel=COUNT)
+    axis.set_xticks(ticks, ticks)
+    axis.xaxis.minorticks_off()
+    axis.grid(alpha=0.3)
+
+
+def risks_over_count(frame: pd.DataFrame, patch_sizes: Iterable[int]) -> Figure:
+    """Training and test risk of LE-MMSE against N, a panel for each P: the least risk of all such maps is between.
+
+    frame: as of `memorisation.from_sweep`, at one sigma; mean and standard error over images, drawn times 1000.
+    """
+    patch_sizes = list(patch_sizes)
+    figure, grid = new_figure(1, len(patch_sizes), 2.5 * len(patch_sizes) + 0.4, 3.0, sharey=True)
+    for axis, patch_size in zip(grid[0], patch_sizes, strict=True):
+        part = frame[frame["patch_size"] == patch_size]
+        for split, look in SPLITS.items():
+            groups = 1e3 * part[part["split"] == split].groupby("count")["risk"].agg(["mean", "sem"])
+            axis.errorbar(groups.index, groups["mean"], groups["sem"], label=split, markersize=5, capsize=2, **look)
+        _over_counts(axis, part["count"])
+        axis.set(yscale="log", title=f"P = {patch_size}")
+    grid[0][0].set_ylabel("risk (squared error x 1000)")
+    grid[0][-1].legend(fontsize=8)
+    return figure
+
+
+def patch_size_choice(frame: pd.DataFrame, best: pd.DataFrame, sigma: float) -> Figure:
+    """Left: test risk against P at one sigma, a line for each N. Right: the best P against N, a line for each sigma.
+
+    frame: as of `memorisation.from_sweep`. best: as of `memorisation.best_patch_sizes`; its low and high are the bars.
+    """
+    figure, ((left, right),) = new_figure(1, 2, 7.2, 3.3)
+    test = frame[(frame["split"] == "test") & (frame["sigma"] == sigma)]
+    for turn, (count, part) in enumerate(test.groupby("count")):
+        groups = 1e3 * part.groupby("patch_size")["risk"].agg(["mean", "sem"])
+        look = style("", turn) | {"label": f"N = {count}", "markersize": 5, "capsize": 2}
+        left.errorbar(groups.index, groups["mean"], groups["sem"], **look)
+    left.set(yscale="log", xlabel=PATCH, ylabel="test risk (squared error x 1000)", title=f"sigma = {sigma:g}")
+    sizes = sorted(set(frame["patch_size"]))
+    left.set_xticks(sizes, sizes)
+    for turn, (level, part) in enumerate(best.groupby("sigma")):
+        aside = 1.06 ** (turn - (best["sigma"].nunique() - 1) / 2)  # so that the bars do not hide each other
+        bars = [part["best"] - part["low"], part["high"] - part["best"]]
+        look = style("", turn) | {"label": f"sigma = {level:g}", "markersize": 5, "capsize": 2}
+        right.errorbar(part["count"] * aside, part["best"], bars, **look)
+    _over_counts(right, best["count"])
+    right.set_ylabel("best patch size on test images (pixels)")
+    right.set_yticks(sizes, sizes)
+    left.grid(alpha=0.3)
+    for axis in (left, right):
+        axis.legend(fontsize=8)
+    return figure
