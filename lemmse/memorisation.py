@@ -137,7 +137,7 @@ def best_patch_sizes(frame: pd.DataFrame, *, resamples: int, generator: torch.Ge
     for (sigma, count), part in test.groupby(["sigma", "count"]):
         risks = part.pivot(index="image", columns="patch_size", values="risk")
         sizes = torch.tensor(risks.columns.to_numpy())
-        values = torch.from_numpy(risks.to_numpy())
+        values = torch.tensor(risks.to_numpy())
         best = sizes[values.mean(0).argmin()]
         draws = torch.randint(len(values), (resamples, len(values)), generator=generator)
         found = sizes[values[draws].mean(1).argmin(1)]
