@@ -184,6 +184,9 @@ def test_execution_and_reuse(project):
     (project.root / "results").mkdir()
     (project.root / "results" / "table.csv").write_text("a\n1\n")
     assert run(project, n=4) is False
+    (project.root / "notebooks" / "cells").mkdir()
+    (project.root / "notebooks" / "cells" / "swept.py").write_text("a = 1\n")
+    assert run(project, n=4) is False
     assert run(project, n=4) is True
 
 
