@@ -69,11 +69,13 @@ def _short(number: float) -> str:
 
 
 def _plain_log(axis: Axes) -> None:
-    """A logarithmic axis with plain numbers."""
+    """A logarithmic axis with plain numbers, for what is drawn already."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    low, high = axis.get_ylim()
+    steps = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7) if low > 0 and high < 10 * low else (1, 3)
     axis.set_yscale("log")
-    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7), numticks=20))
+    axis.yaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
 
