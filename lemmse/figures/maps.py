@@ -35,7 +35,7 @@ def cell_maps(
     sigmas = sorted(set(frame["sigma"]))
     columns = min(2, len(sigmas))
     rows = -(-len(sigmas) // columns)
-    figure, grid = new_figure(rows, columns, 3.3 * columns + 0.8, 2.9 * rows, sharex=True, sharey=True)
+    figure, grid = new_figure(rows, columns, 2.5 * columns + 0.8, 2.4 * rows, sharex=True, sharey=True)
     low, high = frame[value].min(), frame[value].max() if darkest is None else darkest
     norm = LogNorm(low, high) if log else Normalize(low, high)
     panels = [axis for line in grid for axis in line]
@@ -47,7 +47,7 @@ def cell_maps(
                 colour = "white" if norm(number) > 0.5 else "black"
                 axis.text(col, row, _short(number), ha="center", va="center", color=colour, fontsize=9)
         if border is not None and min(table.shape) > 1 and table.min(axis=None) < border < table.max(axis=None):
-            axis.contour(table, levels=[border], colors=[OTHERS[1]["color"]], linewidths=2.5)
+            axis.contour(table, levels=[border], colors=[OTHERS[1]["color"]], linewidths=2)
         axis.set_xticks(range(len(table.columns)), table.columns)
         axis.set_yticks(range(len(table.index)), table.index)
         axis.set_title(f"sigma = {sigma:g}")
@@ -95,7 +95,7 @@ def risks_over_count(frame: pd.DataFrame, patch_sizes: Iterable[int]) -> Figure:
     mean of the networks, hollow, where there are any.
     """
     patch_sizes = list(patch_sizes)
-    figure, grid = new_figure(1, len(patch_sizes), 2.5 * len(patch_sizes) + 0.4, 3.0, sharey=True)
+    figure, grid = new_figure(1, len(patch_sizes), 2.0 * len(patch_sizes) + 0.4, 3.2, sharey=True)
     for axis, patch_size in zip(grid[0], patch_sizes, strict=True):
         part = frame[frame["patch_size"] == patch_size]
         for split, look in SPLITS.items():
@@ -110,7 +110,7 @@ def risks_over_count(frame: pd.DataFrame, patch_sizes: Iterable[int]) -> Figure:
         axis.set_title(f"P = {patch_size}")
     grid[0][0].set_ylabel("risk (squared error x 1000)")
     handles = dict(reversed(pair) for axis in grid[0] for pair in zip(*axis.get_legend_handles_labels(), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize=8)
     return figure
 
 
@@ -119,7 +119,7 @@ def patch_size_choice(frame: pd.DataFrame, best: pd.DataFrame, sigma: float) -> 
 
     frame: as of `memorisation.from_sweep`. best: as of `memorisation.best_patch_sizes`; its low and high are the bars.
     """
-    figure, ((left, right),) = new_figure(1, 2, 7.2, 4.0)
+    figure, ((left, right),) = new_figure(1, 2, 6.2, 4.0)
     test = frame[(frame["split"] == "test") & (frame["sigma"] == sigma)]
     for turn, (count, part) in enumerate(test.groupby("count")):
         groups = 1e3 * part.groupby("patch_size")["risk"].agg(["mean", "sem"])
