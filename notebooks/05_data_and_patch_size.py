@@ -74,8 +74,9 @@ if not networked & set(pairs):
     raise ValueError("network_counts and network_patch_sizes must name a pair of the grid")
 varied = [{"count": n, "patch_size": p, "architecture": architecture * ((n, p) in networked)} for n, p in pairs]
 project = Project.find()
-cell, folder = (project.root / to / "data_and_patch_size" for to in ("notebooks/cells", "build/sweeps"))
-table = sweep(project, cell.with_suffix(".py"), [point | fixed for point in varied], folder, jobs=jobs)
+cell = project.root / "notebooks" / "cells" / "data_and_patch_size.py"
+folder = project.root / "build" / "sweeps" / preset / cell.stem
+table = sweep(project, cell, [point | fixed for point in varied], folder, jobs=jobs)
 found = from_sweep(table, "images")
 
 # %% [markdown]
