@@ -23,6 +23,11 @@ from .checks import check_choice
 from .parameters import PRESETS, check_parameters, read_notebook, read_parameters
 
 STARTS = 3  # kernels race for sockets when several start at once
+_RECORD = """
+from IPython.display import display
+from lemmse.machine import used
+display({"application/json": used()}, raw=True)
+"""
 
 
 class NotebookFailed(Exception):
@@ -97,6 +102,9 @@ class Project:
         common = hashlib.sha256(source.read_bytes() + repr(given).encode())
         for folder in (self.root / "results", self.root / "benchmarks", self.root / "notebooks" / "cells"):
             _add_files(common, folder)
+        if b"lemmse.sweep" in source.read_bytes():  # it may sweep over any other
+            for other in self.sources:
+                common.update(other.read_bytes())
         keys = []
         for parameters in points:
             digest = common.copy()
@@ -220,7 +228,7 @@ def run_notebook(
         where = _last_started(aside) or "the start"
         what = f"the kernel died in {where}, often for lack of memory ({error}; its log is {name})"
     else:
-        record = json.loads("".join(output.text for output in notebook.cells.pop().outputs))
+        (record,) = (output.data["application/json"] for output in notebook.cells.pop().outputs if "data" in output)
         notebook.metadata.pop("papermill", None)  # paths and times, noise in a diff
         for cell in notebook.cells:
             cell.metadata.pop("papermill", None)
@@ -231,9 +239,6 @@ def run_notebook(
         if aside.exists():
             os.replace(aside, failed)
     raise NotebookFailed(source.stem, " ".join(what.split()), failed)
-
-
-_RECORD = "import json; from lemmse.machine import used; print(json.dumps(used()))"
 
 
 def _last_started(path: Path) -> str:

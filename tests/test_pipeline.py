@@ -188,6 +188,12 @@ def test_execution_and_reuse(project):
     (project.root / "notebooks" / "cells" / "swept.py").write_text("a = 1\n")
     assert run(project, n=4) is False
     assert run(project, n=4) is True
+    write(project.root, "print('swept')", "02_second.py")
+    assert run(project, n=4) is True
+    write(project.root, "import lemmse.sweep")
+    assert run(project, n=4) is False
+    write(project.root, "print('swept, changed')", "02_second.py")
+    assert run(project, n=4) is False
 
 
 def test_reuse_sees_the_images_of_the_user(project, tmp_path):

@@ -30,6 +30,7 @@ def sweep_lines(
     The labels default to the names. x need not be a number. Raises ValueError for a column that is not there, a `y`
     that holds no number, and a logarithmic axis that is not positive.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     for name in (x, y, *([by] if by else [])):
@@ -54,6 +55,11 @@ def sweep_lines(
         axis.errorbar(at, mean.to_numpy(), bars, label=label, markersize=5, capsize=2, **style(str(name), turn))
     axis.set(xlabel=xlabel or x, ylabel=ylabel or y)
     axis.set(xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
+    for scale, name in ((axis.xaxis, "x"), (axis.yaxis, "y")):
+        if name in log:
+            scale.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            scale.set_major_formatter("{x:g}")
+            scale.set_minor_formatter(NullFormatter())
     if not number:
         axis.set_xticks(range(len(places)), places)
     elif len(places) <= 12:

@@ -6,12 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checks import check_count, check_positive
 from ..pipeline import Project, library_digest
+from .cluster import connect, run_on_cluster
 from .process import Job, Outcome, Run
 from .runs import Plan
 from .table import collect
@@ -52,20 +53,16 @@ def sweep(
     plan = Plan.make(project, source, points, folder, preset, yes=yes)
     if threads is None and scheduler is None:
         threads = max(1, cores() // jobs)
-    with plan.lock():
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(scheduler)) if scheduler is not None else None
+        stack.enter_context(plan.lock())
         plan.write()
         common = (source.name, source.read_text())
         here = (library_digest(), str(project.root), threads, timeout)
         done = plan.complete()
         todo = [Job(key, *common, parameters, *here) for key, parameters in plan.runs.items() if key not in done]
-        if scheduler is None:
-            outcomes = run_here(todo, jobs)
-        else:
-            from .cluster import run_on_cluster
-
-            outcomes = run_on_cluster(todo, scheduler)
-        with closing(outcomes):
-            _store(plan, outcomes, len(done), progress)
+        outcomes = stack.enter_context(closing(run_on_cluster(todo, client) if client else run_here(todo, jobs)))
+        _store(plan, outcomes, len(done), progress)
         return collect(folder)
 
 
@@ -105,6 +102,6 @@ def _store(plan: Plan, outcomes: Iterator[tuple[str, Outcome]], done: int, progr
             plan.store(key, outcome.record, outcome.files)
             if outcome.record["status"] == "failed":
                 failed += 1
-                bar.write(f"failed: {plan.describe(key)}: {outcome.record['error']}", file=sys.stderr)
+                bar.write(f"failed: {plan.describe(key)}: {outcome.record['failure']}", file=sys.stderr)
             bar.set_postfix(failed=failed, refresh=False)
             bar.update()

@@ -83,7 +83,11 @@ class Run:
         """End the run now, with all that it started."""
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
-        self.process.wait()
+        try:
+            self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:  # its watch is stuck
+            self.process.kill()
+            self.process.wait()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def outcome(self) -> Outcome:
@@ -93,7 +97,10 @@ class Run:
             record = json.loads((self.scratch / _RECORD).read_text())
         except (OSError, ValueError):
             said = (self.scratch / _LOG).read_text(errors="replace").strip().splitlines()
-            record = {"status": "failed", "error": f"its process ended with {code}: {said[-1] if said else 'no word'}"}
+            record = {
+                "status": "failed",
+                "failure": f"its process ended with {code}: {said[-1] if said else 'no word'}",
+            }
         if record["status"] == "failed":
             record["seconds"] = round(time.monotonic() - self.started, 2)
         record |= {"threads": self.job.threads, "parameters": self.job.parameters}
@@ -133,7 +140,7 @@ def _execute(job: Job, scratch: Path) -> dict[str, Any]:
     from ..pipeline import NotebookFailed, library_digest, run_notebook, write_notebook
 
     if library_digest() != job.library:
-        return {"status": "failed", "error": "this worker's lemmse is another than the one that planned the sweep"}
+        return {"status": "failed", "failure": "this worker's lemmse is another than the one that planned the sweep"}
     source = scratch / job.name
     source.write_text(job.source)
     cwd = Path(job.cwd) if Path(job.cwd).is_dir() else scratch
@@ -147,10 +154,10 @@ def _execute(job: Job, scratch: Path) -> dict[str, Any]:
             os.replace(error.partial, scratch / _NOTEBOOK)
         limit = f"took longer than the limit of {job.timeout:g} s: " if late.is_set() else ""
         about = {"peak_mb": children_peak_megabytes(), "lemmse": library_version()}
-        return {"status": "failed", "error": limit + error.reason, **about}
+        return {"status": "failed", "failure": limit + error.reason, **about}
     write_notebook(notebook, scratch / _NOTEBOOK)
     about = {name: value for name, value in notebook.metadata["lemmse"].items() if name not in ("key", "parameters")}
-    return {"status": "complete", "error": None, **about, "values": glued_values(notebook)}
+    return {"status": "complete", "failure": None, **about, "values": glued_values(notebook)}
 
 
 def _end_with_parent(scratch: Path) -> None:

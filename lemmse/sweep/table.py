@@ -1,8 +1,8 @@
 """The table of a sweep: a row for every run of its plan, in the order of the grid.
 
 Columns: the notebook's parameters (lists as JSON text), what it glued, then status ("complete", "failed", "missing"),
-error, seconds, peak_mb (of the kernel), gpu_peak_mb, device, lemmse (version), threads, key. A glued value that has the
-name of one of the others gets `_glued` appended, unless it only says the parameter again, as prose does.
+failure (why), seconds, peak_mb (of the kernel), gpu_peak_mb, device, lemmse (version), threads, key. A glued value that
+has the name of one of the others gets `_glued` appended, unless it only says the parameter again, as prose does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .runs import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-ABOUT = dict.fromkeys(["status", "error"], "str") | dict.fromkeys(["seconds", "peak_mb", "gpu_peak_mb"], "float64")
+ABOUT = dict.fromkeys(["status", "failure"], "str") | dict.fromkeys(["seconds", "peak_mb", "gpu_peak_mb"], "float64")
 ABOUT |= {"device": "str", "lemmse": "str", "threads": "Int64"}  # what is said of a run, and its types
 _SCALARS = {"int": "Int64", "float": "float64", "bool": "boolean", "str": "str"}
 _SHOWN = 200  # rows of the summary
@@ -31,8 +31,8 @@ def collect(folder: Path) -> pd.DataFrame:
     plan = Plan.read(folder)
     table = _table(plan)
     write_atomically(folder / "results.csv", lambda to: table.to_csv(to, index=False))
-    write_atomically(folder / "results.parquet", lambda to: table.to_parquet(to, index=False))
     write_atomically(folder / "results.md", lambda to: to.write_text(summary(plan, table)))
+    write_atomically(folder / "results.parquet", lambda to: table.to_parquet(to, index=False))
     return table
 
 
@@ -97,5 +97,5 @@ def summary(plan: Plan, table: pd.DataFrame) -> str:
     lines += ["", shown.to_markdown(index=False, floatfmt=".6g"), ""]
     lines += [f"The first {_SHOWN} of {len(table)} rows; all are in results.csv.", ""] * (len(table) > _SHOWN)
     failed = table[table["status"] == "failed"]
-    lines += [f"- failed: {plan.describe(key)}: {error}" for key, error in zip(failed["key"], failed["error"])]  # noqa: B905
+    lines += [f"- failed: {plan.describe(key)}: {why}" for key, why in zip(failed["key"], failed["failure"])]  # noqa: B905
     return "\n".join(lines) + "\n"
