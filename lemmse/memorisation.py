@@ -80,7 +80,7 @@ def from_sweep(table: pd.DataFrame, column: str) -> pd.DataFrame:
     import pandas as pd
 
     for run in table[table["status"] != "complete"].itertuples():
-        raise ValueError(f"the run at count {run.count}, patch_size {run.patch_size} is {run.status}: {run.error}")
+        raise ValueError(f"the run at count {run.count}, patch_size {run.patch_size} is {run.status}: {run.failure}")
     texts = zip(table["count"], table["patch_size"], table[column], strict=True)
     frames = [pd.read_csv(io.StringIO(text)).assign(count=int(n), patch_size=int(p)) for n, p, text in texts]
     return pd.concat(frames, ignore_index=True)

@@ -1,8 +1,7 @@
 """From a notebook source to an executed notebook: presets, keys, papermill, and what to keep when a cell fails.
 
 A notebook is executed again only if its key changes: a hash of its source, its parameters, the library code, the
-benchmarks, the committed results, and the cells, which are notebooks that chapters sweep over. An executed notebook is
-complete or absent: it is written aside and renamed.
+benchmarks, and the committed results. An executed notebook is complete or absent: it is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -100,11 +99,10 @@ class Project:
         """`key` at several parameters, the code read once."""
         given = (library_digest(), _data_version(), version("torch"))
         common = hashlib.sha256(source.read_bytes() + repr(given).encode())
-        for folder in (self.root / "results", self.root / "benchmarks", self.root / "notebooks" / "cells"):
+        for folder in (self.root / "results", self.root / "benchmarks"):
             _add_files(common, folder)
         if b"lemmse.sweep" in source.read_bytes():  # it may sweep over any other
-            for other in self.sources:
-                common.update(other.read_bytes())
+            _add_files(common, self.root / "notebooks")
         keys = []
         for parameters in points:
             digest = common.copy()

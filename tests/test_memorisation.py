@@ -77,10 +77,12 @@ def test_frames_survive_a_sweep_and_a_failed_run_is_named():
     x = random_images(4, 1, 5, 5)
     cells = [cell(x[:n], {"training": x[:2], "test": x[3:]}, p) for n, p in ((2, 1), (3, 3))]
     texts = [to_text(frame.drop(columns=["count", "patch_size"])) for frame in cells]
-    table = pd.DataFrame({"count": [2, 3], "patch_size": [1, 3], "images": texts, "status": "complete", "error": None})
+    table = pd.DataFrame(
+        {"count": [2, 3], "patch_size": [1, 3], "images": texts, "status": "complete", "failure": None}
+    )
     back = from_sweep(table, "images")
     pd.testing.assert_frame_equal(back, pd.concat(cells, ignore_index=True), rtol=1e-5, check_like=True)
-    table.loc[1, ["status", "error"]] = "failed", "a cell raised"
+    table.loc[1, ["status", "failure"]] = "failed", "a cell raised"
     with pytest.raises(ValueError, match="count 3, patch_size 3 is failed: a cell raised"):
         from_sweep(table, "images")
 
@@ -147,7 +149,7 @@ def test_the_cell_runs_and_glues_what_the_chapter_reads(cache, tmp_path):
     network = {"architecture": "ResNet", "steps": 2, "batch_size": 2}
     execute(PROJECT, source, {**small, **network}, tmp_path / "cell.ipynb", progress=False)
     glued = glued_values(nbformat.read(tmp_path / "cell.ipynb", as_version=4))
-    table = pd.DataFrame([{**small, **glued, "status": "complete", "error": None}])
+    table = pd.DataFrame([{**small, **glued, "status": "complete", "failure": None}])
     found = from_sweep(table, "images")
     assert found.groupby("split").size().to_dict() == {"training": 3, "test": 4}
     assert found[found.split == "test"].risk.mean() == pytest.approx(glued["test_risk_0.2"], rel=1e-4)

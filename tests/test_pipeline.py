@@ -184,15 +184,15 @@ def test_execution_and_reuse(project):
     (project.root / "results").mkdir()
     (project.root / "results" / "table.csv").write_text("a\n1\n")
     assert run(project, n=4) is False
-    (project.root / "notebooks" / "cells").mkdir()
-    (project.root / "notebooks" / "cells" / "swept.py").write_text("a = 1\n")
-    assert run(project, n=4) is False
     assert run(project, n=4) is True
     write(project.root, "print('swept')", "02_second.py")
     assert run(project, n=4) is True
     write(project.root, "import lemmse.sweep")
     assert run(project, n=4) is False
     write(project.root, "print('swept, changed')", "02_second.py")
+    assert run(project, n=4) is False
+    (project.root / "notebooks" / "cells").mkdir()
+    write(project.root, "print('swept over, no chapter')", "cells/swept.py")
     assert run(project, n=4) is False
 
 
