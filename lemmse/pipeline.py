@@ -102,8 +102,7 @@ class Project:
         for folder in (self.root / "results", self.root / "benchmarks"):
             _add_files(common, folder)
         if b"lemmse.sweep" in source.read_bytes():  # it may sweep over any other
-            for other in self.sources:
-                common.update(other.read_bytes())
+            _add_files(common, self.root / "notebooks")
         keys = []
         for parameters in points:
             digest = common.copy()

@@ -191,6 +191,9 @@ def test_execution_and_reuse(project):
     assert run(project, n=4) is False
     write(project.root, "print('swept, changed')", "02_second.py")
     assert run(project, n=4) is False
+    (project.root / "notebooks" / "cells").mkdir()
+    write(project.root, "print('swept over, no chapter')", "cells/swept.py")
+    assert run(project, n=4) is False
 
 
 def test_reuse_sees_the_images_of_the_user(project, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .density import deciles_over_steps, density_maps, error_over_surprisal
 from .inverses import competitors, covariances, input_lines, note_input
 from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
+from .maps import cell_maps, patch_size_choice, risks_over_count
 from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from .style import OTHERS, STYLES, new_figure, style
 from .sweeps import save_figure, sweep_lines
@@ -13,6 +14,7 @@ __all__ = [
     "OTHERS",
     "STYLES",
     "agreement",
+    "cell_maps",
     "competitors",
     "cost_lines",
     "covariances",
@@ -28,10 +30,12 @@ __all__ = [
     "note_truth",
     "origins",
     "patch_lottery",
+    "patch_size_choice",
     "patchwork",
     "psnr_lines",
     "quartile_lines",
     "risk_floor",
+    "risks_over_count",
     "save_figure",
     "style",
     "sweep_lines",
