@@ -61,7 +61,7 @@ def check_count(value: int, what: str, minimum: int = 1) -> int:
 def check_images(images: Tensor, name: str = "images") -> Tensor:
     """Return `images` if they are a finite, non-empty float (N, C, H, W) tensor; warn if they leave [0, 1]."""
     check_batch(images, name)
-    low, high = (float(bound) for bound in torch.aminmax(images.detach()))
+    low, high = (float(bound) for bound in images.detach().aminmax())
     if low < -_RANGE_SLACK or high > 1 + _RANGE_SLACK:
         warnings.warn(
             f"{name} span [{low:.4g}, {high:.4g}], outside [0, 1]: the theory holds, but sigma and PSNR assume [0, 1]",
@@ -91,7 +91,7 @@ def check_batch(batch: Tensor, name: str, dtypes: tuple[torch.dtype, ...] | None
 
 def check_size(values: Tensor, name: str) -> Tensor:
     """Return `values` if they are finite and no larger than `LARGEST`, in one pass over them."""
-    low, high = (float(bound) for bound in torch.aminmax(values.detach()))
+    low, high = (float(bound) for bound in values.detach().aminmax())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"{name} must be finite, but hold NaN or infinity")
     if max(-low, high) > LARGEST:
