@@ -63,7 +63,7 @@ def one_at_a_time(path: Path) -> Iterator[None]:
     except Timeout:
         log.info("waiting for another process that makes %s", path.name)
         lock.acquire()
-    except NotImplementedError:
+    except (NotImplementedError, OSError):
         log.warning("no locks on the file system of %s: another process may make it too", path)
     try:
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,10 @@ class Parameter:
             item = Parameter(self.annotation[5:-1], None)
             return isinstance(value, list) and bool(value) and all(item.accepts(v) for v in value)
         allowed = SCALARS[self.annotation]
-        finite = not isinstance(value, float) or math.isfinite(value)
+        try:
+            finite = not isinstance(value, (int, float)) or math.isfinite(value)
+        except OverflowError:  # an integer beyond all floats
+            finite = False
         return finite and isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
 
     def parse(self, text: str) -> Any:
@@ -94,12 +98,13 @@ def check_values(notebook: str, known: dict[str, Parameter], values: dict[str, A
 
 def absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
     """The values, paths that exist made absolute, for a kernel runs in another folder; data sets go before paths."""
-    return {name: str(Path(v).resolve()) if _is_path(v) else v for name, v in values.items()}
+    return {name: _absolute(value) for name, value in values.items()}
 
 
-def _is_path(value: Any) -> bool:
-    if not isinstance(value, str) or not value or not Path(value).exists():
-        return False
+def _absolute(value: Any) -> Any:
+    path = os.path.expanduser(value) if isinstance(value, str) else ""
+    if not os.path.exists(path):  # Path.exists raises for a long text
+        return value
     from .datasets import DATASETS
 
-    return value not in DATASETS
+    return value if value in DATASETS else str(Path(path).resolve())

@@ -6,6 +6,7 @@ benchmarks, and the committed results. An executed notebook is complete or absen
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -103,15 +104,22 @@ class Project:
             _add_files(common, folder)
         if b"lemmse.sweep" in source.read_bytes():  # it may sweep over any other
             _add_files(common, self.root / "notebooks")
+        stamps = functools.cache(_stamps)
         keys = []
         for parameters in points:
             digest = common.copy()
             digest.update(json.dumps(parameters, sort_keys=True).encode())
-            for value in parameters.values():
-                for path in _files(value):  # the user's images
-                    digest.update(f"{path}\0{path.stat().st_size}\0{path.stat().st_mtime_ns}\0".encode())
+            for value in filter(_is_path, parameters.values()):
+                digest.update(stamps(value))  # the user's images
             keys.append(digest.hexdigest())
         return keys
+
+    def read_from(self, points: list[dict[str, Any]]) -> set[Path]:
+        """The folders whose files the keys of these parameters depend on."""
+        given = {value for parameters in points for value in parameters.values() if _is_path(value)}
+        data = os.environ.get("LEMMSE_DATA")
+        ours = {self.root / name for name in ("results", "benchmarks", "notebooks")} | {Path(__file__).parent}
+        return ours | {Path(value) for value in given} | ({Path(data)} if data else set())
 
 
 def library_digest() -> str:
@@ -136,12 +144,15 @@ def _add_files(digest: Any, folder: Path) -> None:
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
 
 
-def _files(value: Any) -> list[Path]:
-    """The files that a parameter names, if it is a path."""
-    if not isinstance(value, str) or not Path(value).is_absolute():
-        return []
-    path = Path(value)
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] * path.is_file()
+def _is_path(value: Any) -> bool:
+    """Whether a parameter names a file or a folder; relative ones are made absolute before."""
+    return isinstance(value, str) and os.path.isabs(value) and os.path.exists(value)  # Path.exists may raise
+
+
+def _stamps(path: str) -> bytes:
+    """Name, size and time of a file, or of all files in a folder."""
+    files = sorted(p for p in (Path(path), *Path(path).rglob("*")) if p.is_file())
+    return "".join(f"{p}\0{p.stat().st_size}\0{p.stat().st_mtime_ns}\0" for p in files).encode()
 
 
 def execute(project: Project, source: Path, parameters: dict[str, Any], output: Path, *, progress: bool = True) -> bool:

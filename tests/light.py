@@ -16,6 +16,7 @@ preset: str = "quick"  # which sizes
 n: int = 2  # how many
 x: float = 0.5  # how much
 names: list[str] = ["a"]  # which
+levels: list[float] = [0.5]  # how much each
 data: str = "photos"  # from where
 fail: bool = False  # whether to
 seed: int = 0  # of the numbers

@@ -21,7 +21,7 @@ from lemmse import cli
 from lemmse.pipeline import library_digest
 from lemmse.sweep import Plan, collect, grid_points, read_grid, read_table, sweep
 from lemmse.sweep.execute import cores
-from lemmse.sweep.process import Job, run_job
+from lemmse.sweep.process import Job, Run, run_job
 from lemmse.sweep.values import glued_values
 
 from .light import light_project
@@ -59,6 +59,11 @@ def test_a_grid_is_product_and_points_over_fixed_over_preset_over_defaults(proje
         ("{points: [{names: a}]}", r"names must be list\[str\], got 'a'"),
         ("{product: {n: [1, 2, 1]}}", "runs 1 and 3 of the grid are the same: {'n': 1}"),
         ("{product: {x: [1, 1.0]}}", "runs 1 and 2 of the grid are the same"),
+        ("{product: {levels: [[1], [1.0]]}}", "runs 1 and 2 of the grid are the same"),
+        ("{product: {n: [1]}, fixed: {seed: 0}, product: {n: [2]}}", "'product' comes twice"),
+        ("{product: {n: [1], n: [2]}}", "'n' comes twice"),
+        ("{points: [{data: 2024-13-45}]}", "cannot read the grid .*month"),
+        (f"{{points: [{{x: 1{'0' * 400}}}]}}", "x must be float, got 10"),
         ("{product: {n: [1]}, points: [{n: 1, seed: 0}]}", "runs 1 and 2 of the grid are the same"),
         ("{}", "the grid is empty"),
         ("{product: {n: [1], seed: []}}", "the grid is empty"),
@@ -141,7 +146,7 @@ def test_a_sweep_runs_fails_resumes_and_collects(project, tmp_path):
     failed = json.loads((folder / "failed" / first.key[1] / "notebook.ipynb").read_text())
     assert any(o["output_type"] == "error" for cell in failed["cells"] for o in cell.get("outputs", []))
     assert "told to fail" in (folder / "results.md").read_text()
-    assert not (folder / "running").exists() or not list((folder / "running").iterdir())
+    assert not (folder / ".running").exists() or not list((folder / ".running").iterdir())
 
     kept = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*")}
     (folder / "failed" / first.key[1] / "run.json").unlink()
@@ -168,10 +173,59 @@ def test_a_sweep_runs_fails_resumes_and_collects(project, tmp_path):
     assert not plan.complete()
 
 
+def test_a_sweep_does_not_write_where_its_keys_read(project, tmp_path, monkeypatch):
+    """Its own files would change the keys, and nothing would ever be done."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "sets").mkdir()
+    monkeypatch.setenv("LEMMSE_DATA", str(tmp_path / "sets"))
+    source, point = project.source("01"), {"data": str(tmp_path / "images")}
+    for place in (project.root / "results", project.root / "notebooks", tmp_path / "images", tmp_path / "sets"):
+        with pytest.raises(ValueError, match=r"a sweep cannot write to .*: its runs depend on what lies in"):
+            Plan.make(project, source, [point], place / "sweep")
+    assert Plan.make(project, source, [point], project.root / "build" / "sweep")
+
+
+def test_paths_are_of_the_current_folder_and_part_of_the_key(project, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "images" / "ü 1.png"
+    image.parent.mkdir()
+    image.write_bytes(b"1")
+
+    def keys():
+        points = [{"data": "images"}, {"data": "~/images", "seed": 1}, {"data": "no" * 200}, {"data": "photos"}]
+        plan = Plan.make(project, project.source("01"), points, tmp_path / "sweep")
+        assert [run["data"] for run in plan.runs.values()] == [str(image.parent)] * 2 + ["no" * 200, "photos"]
+        return list(plan.runs)
+
+    before = keys()
+    image.write_bytes(b"22")
+    assert [a == b for a, b in zip(before, keys(), strict=True)] == [False, False, True, True]
+
+
+def test_a_large_grid_is_described_at_once(project, tmp_path):
+    plan = Plan.make(project, project.source("01"), [{"n": n} for n in range(10_000)], tmp_path)
+    started = time.monotonic()
+    assert len({plan.describe(key) for key in plan.runs}) == 10_000
+    assert time.monotonic() - started < 5
+
+
 def test_two_sweeps_in_one_folder(project, tmp_path):
     plan = Plan.make(project, project.source("01"), [{"n": 1}], tmp_path)
     with plan.lock(), pytest.raises(ValueError, match="another sweep is running in"):
         sweep(project, project.source("01"), [{"n": 1}], tmp_path, progress=False)
+
+
+def test_the_partial_notebook_of_a_killed_run_is_kept(tmp_path):
+    project = light_project(tmp_path / "checkout", beats=10_000)
+    source = project.source("01")
+    run = Run(Job("k", source.name, source.read_text(), {"n": 1}, library_digest(), str(project.root), 1, None))
+    wait_until(lambda: list(project.root.glob("beats-*")))
+    run.process.kill()
+    outcome = run.outcome()
+    assert outcome.record["failure"] == "its process ended with -9: no word"
+    cells = json.loads(outcome.files["notebook.ipynb"])["cells"]
+    assert any("told to fail" in "".join(cell["source"]) for cell in cells)
 
 
 def test_a_run_that_takes_too_long_or_loses_its_kernel(tmp_path):

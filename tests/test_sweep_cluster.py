@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -49,3 +52,29 @@ def test_a_worker_is_killed_and_every_run_is_there_once(tmp_path):
     assert len(list(folder.glob("runs/*"))) == 4
     here = sweep(project, source, points[:2], tmp_path / "here", jobs=2, progress=False)
     pd.testing.assert_series_equal(table.total[:2], here.total, check_exact=True)
+
+
+def test_a_scheduler_that_dies(tmp_path):
+    pytest.importorskip("distributed")
+    project, folder, about = light_project(tmp_path / "checkout"), tmp_path / "cluster", tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    command += ["--no-dashboard", "--scheduler-file", str(about)]
+    scheduler = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        while not about.exists():
+            assert scheduler.poll() is None
+            time.sleep(0.05)
+
+        def kill_it():
+            while not (folder / "sweep.json").exists():
+                time.sleep(0.02)
+            time.sleep(1)  # the run waits for a worker, there is none
+            scheduler.kill()
+
+        threading.Thread(target=kill_it, daemon=True).start()
+        address, source = json.loads(about.read_text())["address"], project.source("01")
+        with pytest.raises(ConnectionError, match="the Dask scheduler is lost, what was complete is kept"):
+            sweep(project, source, [{"n": 1}], folder, scheduler=address, progress=False)
+    finally:
+        scheduler.kill()
+        scheduler.wait()

@@ -39,8 +39,11 @@ def connect(scheduler: str) -> Client:
 
 
 def run_on_cluster(jobs: list[Job], client: Client) -> Generator[tuple[str, Outcome], None, None]:
-    """Run jobs on the workers of a cluster; keys and outcomes as they come in."""
-    from distributed import as_completed
+    """Run jobs on the workers of a cluster; keys and outcomes as they come in.
+
+    Raises ConnectionError if the scheduler is lost.
+    """
+    from distributed import CancelledError, as_completed
 
     here = secrets.token_hex(4)  # what failed before must run again
     futures = {client.submit(run_job, job, key=f"lemmse-{job.key}-{here}", pure=False): job for job in jobs}
@@ -49,6 +52,8 @@ def run_on_cluster(jobs: list[Job], client: Client) -> Generator[tuple[str, Outc
             job, error = futures[future], future.exception()
             yield job.key, _lost(job, error) if error else future.result()
             future.release()
+    except CancelledError as error:
+        raise ConnectionError(f"the Dask scheduler is lost, what was complete is kept ({error})") from None
     finally:
         client.cancel(list(futures))
 

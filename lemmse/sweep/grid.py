@@ -16,6 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..checks import check_choice
 from ..parameters import PRESETS, absolute_paths, check_values, read_parameters
 from ..pipeline import Project
@@ -24,16 +26,25 @@ LIMIT = 10_000  # runs, without a yes
 _KEYS = ("preset", "fixed", "product", "points")
 
 
+class _NamesOnce(yaml.SafeLoader):
+    """Refuses a name that comes twice in a mapping: YAML keeps the last, and half of a grid would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(problem=f"{name!r} comes twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def read_grid(path: Path, *, yes: bool = False) -> tuple[str | None, list[dict[str, Any]]]:
     """The preset that a grid file names, if it does, and its points, fixed values included.
 
     Raises ValueError if the file can't be read, has other keys, or yields no run, or more than `LIMIT` without `yes`.
     """
-    import yaml
-
     try:
-        grid = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        grid = yaml.load(path.read_text(), _NamesOnce)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read the grid {str(path)!r}: {error}") from None
     if not isinstance(grid, dict):
         raise ValueError(f"the grid {str(path)!r} must be a mapping with {', '.join(_KEYS)}, got {grid!r}")
@@ -77,13 +88,17 @@ def grid_points(
             raise ValueError(f"run {number} of the grid: {error}") from None
         values = common | absolute_paths(point)
         for name, parameter in known.items():
-            if parameter.annotation == "float":
-                values[name] = float(values[name])  # 1 and 1.0 are the same run
+            if "float" in parameter.annotation:
+                values[name] = _floats(values[name])  # 1 and 1.0 are the same run
         same = seen.setdefault(json.dumps(values, sort_keys=True), number)
         if same != number:
             raise ValueError(f"runs {same} and {number} of the grid are the same: {point}")
         complete.append(values)
     return complete
+
+
+def _floats(value: Any) -> Any:
+    return [_floats(item) for item in value] if isinstance(value, list) else float(value)
 
 
 def _check_size(count: int, yes: bool) -> None:

@@ -104,10 +104,12 @@ class Run:
         if record["status"] == "failed":
             record["seconds"] = round(time.monotonic() - self.started, 2)
         record |= {"threads": self.job.threads, "parameters": self.job.parameters}
-        kept = [path for path in (self.scratch / _NOTEBOOK, self.scratch / "kernel.log") if path.exists()]
-        files = {
-            path.name: path.read_bytes() for path in kept if path.name == _NOTEBOOK or record["status"] == "failed"
-        }
+        places = (_NOTEBOOK, "running/*.ipynb", "failed/*.ipynb")  # the last two if it was killed
+        found = [path for place in places for path in self.scratch.glob(place)]
+        files = {_NOTEBOOK: found[0].read_bytes()} if found else {}
+        log = self.scratch / "kernel.log"
+        if record["status"] == "failed" and log.exists():
+            files[log.name] = log.read_bytes()
         self.stop()
         return Outcome(record, files)
 

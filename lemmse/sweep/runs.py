@@ -18,7 +18,8 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,16 @@ class Plan:
         *,
         yes: bool = False,
     ) -> Plan:
-        """The plan of a grid, checked by `grid_points`; nothing is written."""
+        """The plan of a grid, checked by `grid_points`; nothing is written.
+
+        Raises ValueError, too, for a folder whose files the keys depend on: no run would ever be done.
+        """
         complete = grid_points(project, source, points, preset, yes=yes)
+        for place in project.read_from(complete):
+            if folder.resolve().is_relative_to(place.resolve()):
+                raise ValueError(
+                    f"a sweep cannot write to {str(folder)!r}: its runs depend on what lies in {str(place)!r}"
+                )
         annotations = {name: parameter.annotation for name, parameter in read_parameters(source).items()}
         keys = [key[:20] for key in project.keys(source, complete)]
         return cls(folder, source.stem, preset, annotations, dict(zip(keys, complete, strict=True)))
@@ -67,10 +76,10 @@ class Plan:
 
     def write(self) -> None:
         """Put the plan into its folder."""
-        values = {name: value for name, value in vars(self).items() if name != "folder"}
+        values = {name: value for name, value in asdict(self).items() if name != "folder"}
         write_atomically(self.folder / _PLAN, lambda to: to.write_text(json.dumps(values, indent=1)))
 
-    @property
+    @cached_property
     def varied(self) -> list[str]:
         """The parameters that differ between the runs."""
         points = list(self.runs.values())
@@ -94,7 +103,7 @@ class Plan:
     def store(self, key: str, record: dict[str, Any], files: dict[str, bytes]) -> None:
         """Keep the outcome of a run: written aside, forced to the disk, renamed."""
         good = record["status"] == "complete"
-        aside = writable_folder(self.folder / "running" / f"{key}.{secrets.token_hex(4)}", "folder of the sweep")
+        aside = writable_folder(self.folder / ".running" / f"{key}.{secrets.token_hex(4)}", "folder of the sweep")
         for name, content in {**files, "run.json": json.dumps(record, indent=1).encode()}.items():
             with open(aside / name, "wb") as file:
                 file.write(content)
@@ -120,7 +129,7 @@ class Plan:
                 f"another sweep is running in {str(self.folder)!r}: wait for it, or choose another"
             ) from None
         try:
-            shutil.rmtree(self.folder / "running", ignore_errors=True)
+            shutil.rmtree(self.folder / ".running", ignore_errors=True)
             yield
         finally:
             lock.release()

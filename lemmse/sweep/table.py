@@ -1,17 +1,20 @@
 """The table of a sweep: a row for every run of its plan, in the order of the grid.
 
 Columns: the notebook's parameters (lists as JSON text), what it glued, then status ("complete", "failed", "missing"),
-failure (why), seconds, peak_mb (of the kernel), gpu_peak_mb, device, lemmse (version), threads, key. A glued value that
-has the name of one of the others gets `_glued` appended, unless it only says the parameter again, as prose does.
+failure (why), seconds, peak_mb (of the kernel), gpu_peak_mb, device, lemmse (version), threads, key. A parameter that
+has the name of one of the last gets `_parameter` appended, a glued value with the name of any other `_glued`, unless it
+only says the parameter again, as prose does.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache import write_atomically
+from ..parameters import SCALARS
 from .runs import Plan
 
 if TYPE_CHECKING:
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
 
 ABOUT = dict.fromkeys(["status", "failure"], "str") | dict.fromkeys(["seconds", "peak_mb", "gpu_peak_mb"], "float64")
 ABOUT |= {"device": "str", "lemmse": "str", "threads": "Int64"}  # what is said of a run, and its types
-_SCALARS = {"int": "Int64", "float": "float64", "bool": "boolean", "str": "str"}
 _SHOWN = 200  # rows of the summary
 
 
@@ -56,8 +58,7 @@ def _table(plan: Plan) -> pd.DataFrame:
     columns: dict[str, Any] = {}
     for name, annotation in plan.annotations.items():
         values = [parameters[name] for parameters in plan.runs.values()]
-        scalar = annotation in _SCALARS
-        columns[name] = pd.array(values if scalar else list(map(json.dumps, values)), _SCALARS.get(annotation, "str"))
+        columns[_column(name)] = _typed(values if annotation in SCALARS else list(map(json.dumps, values)))
     glued = dict.fromkeys(name for record in records for name in record.get("values", {}))
     for name in glued:
         values = [record.get("values", {}).get(name) for record in records]
@@ -73,23 +74,28 @@ def _table(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(columns | {"key": pd.array(list(plan.runs), "str")})
 
 
+def _column(parameter: str) -> str:
+    return f"{parameter}_parameter" if parameter in (*ABOUT, "key") else parameter
+
+
 def _typed(values: list[Any]) -> Any:
-    """Values as a column of one type: booleans, integers, numbers, or text; None, and NaN, is missing."""
+    """Values as a column of one type: booleans, integers (of 64 bits), numbers, or text; None, and NaN, is missing."""
     import pandas as pd
 
     kinds = {type(value) for value in values if value is not None}
     for allowed, dtype in ((set(), "float64"), ({bool}, "boolean"), ({int}, "Int64"), ({int, float}, "float64")):
         if kinds <= allowed:
-            return pd.Series(values, dtype=dtype)
+            with contextlib.suppress(OverflowError):
+                return pd.Series(values, dtype=dtype)
     return pd.Series([None if value is None else str(value) for value in values], dtype="str")
 
 
 def summary(plan: Plan, table: pd.DataFrame) -> str:
     """The table in Markdown: what varied, and the numbers that came out; then the failures."""
     counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    glued = [name for name in table.columns if name not in (*plan.annotations, *ABOUT, "key")]
+    glued = [name for name in table.columns if name not in (*map(_column, plan.annotations), *ABOUT, "key")]
     numbers = [name for name in glued if table[name].dtype.kind in "iuf"]
-    shown = table[[*plan.varied, *numbers, "status", "seconds", "peak_mb"]].head(_SHOWN).copy()
+    shown = table[[*map(_column, plan.varied), *numbers, "status", "seconds", "peak_mb"]].head(_SHOWN).copy()
     shown[numbers] = shown[numbers].astype("float64")  # tabulate knows no missing integer
     made = [" and ".join(table[name].dropna().unique()) for name in ("lemmse", "device")]
     lines = [f"# Sweep of {plan.notebook}", "", f"{len(table)} runs at preset {plan.preset}: {counts}."]
