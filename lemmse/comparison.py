@@ -48,10 +48,8 @@ def trainings(architectures: Iterable[str], repeats: int, seed: int) -> dict[str
     The last architecture is trained `repeats` times more: "PatchMLP 2" with seed + 1, and so on. None of none.
     """
     chosen = {name: (name, seed) for name in architectures}
-    if not chosen:
-        return {}
-    last = list(chosen)[-1]
-    return chosen | {f"{last} {turn + 1}": (last, seed + turn) for turn in range(1, repeats + 1)}
+    last = list(chosen)[-1:]  # none without architectures
+    return chosen | {f"{name} {turn + 1}": (name, seed + turn) for name in last for turn in range(1, repeats + 1)}
 
 
 def experiment(

@@ -84,7 +84,7 @@ def test_trainings_repeat_the_last_architecture():
     }
     assert found == seeds
     assert list(comparison.trainings(["UNet"], 0, 5)) == ["UNet"]
-    assert comparison.trainings([], 2, 5) == {}
+    assert comparison.trainings([], 2, 5) == {}  # the formula alone
 
 
 @pytest.mark.usefixtures("cache")
