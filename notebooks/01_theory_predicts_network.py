@@ -180,14 +180,13 @@ worst = mean[mean.operator == "denoising"].set_index("sigma")
 by_seed = worst[worst.network.str.startswith(architectures[-1])].groupby(["sigma", "split"]).capped
 recalled = denoising[(denoising.sigma == sigma_least) & (denoising.split == "training")]
 restored = results[results.sigma >= sigma_high]
-kept = ("count", "data", "size", "steps", "elsewhere_steps", "batch_size", "tested", "sigma_min")
-keep(**{name: globals()[name] for name in kept})
+keep(data=data, size=size, steps=steps, elsewhere_steps=elsewhere_steps, sigma_min=sigma_min, count=count)
 keep(denoisers=", ".join(architectures), everywhere=", ".join(everywhere), last=architectures[-1], times=repeats + 1)
 keep(sigma_low=sigma_low, sigma_high=sigma_high, sigma_least=sigma_least, claimed_from=CLAIMED_FROM, excess=excess)
 keep(floor_low=worst.capped[sigma_low].min(), floor_high=worst.capped[worst.index >= sigma_high].min())
 keep(gap=(restored.formula_truth - restored.network_truth).abs().mean(), seeds=(by_seed.max() - by_seed.min()).max())
 keep(ahead=(recalled.formula_truth - recalled.network_truth).mean(), hidden=f"{HIDDEN:.0%}", blur=BLUR_STD)
-keep(bar_high=highest, rms_high=10 ** (-highest / 20))
+keep(bar_high=highest, rms_high=10 ** (-highest / 20), batch_size=batch_size, tested=tested)
 
 # %% [markdown]
 # ## Try it
