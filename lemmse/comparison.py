@@ -45,7 +45,7 @@ def evaluation_images(images: Tensor, data: str, count: int) -> dict[str, Tensor
 def trainings(architectures: Iterable[str], repeats: int, seed: int) -> dict[str, tuple[str, int]]:
     """The trainings of an experiment, by name, as (architecture, seed): one of each architecture with `seed`.
 
-    The last architecture is trained `repeats` times more: "PatchMLP 2" with seed + 1, and so on.
+    The last architecture is trained `repeats` times more: "PatchMLP 2" with seed + 1, and so on. None of none.
     """
     chosen = {name: (name, seed) for name in architectures}
     last = list(chosen)[-1:]  # none without architectures

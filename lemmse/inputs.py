@@ -11,15 +11,16 @@ Around a hidden pixel the P x P window decides what a local solver can know. The
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .checks import check_patch_size
-from .comparison import EQUAL, restore
+from .comparison import EQUAL, experiment, restore_one
 from .estimators import LocalEquivariantMMSE
 from .networks import Solver
+from .operators import FOURIER, make_operator
 from .patches import extract_patches
 from .physics import Inpainting
 
@@ -27,6 +28,35 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Solvers = tuple[LocalEquivariantMMSE, dict[str, Solver]]  # what `comparison.experiment` returns
+AGNOSTIC, PINV = "agnostic", "pseudo-inverse"
+HOLE, BLUR = "centre inpainting", "Gaussian blur"
+
+
+def shared_inputs(lambdas: Iterable[float]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Which inputs the analyses compare, for each operator by name: the options of its B for `experiment`.
+
+    The measurement, `AGNOSTIC`, and z behind the pseudo-inverse, `PINV`, of centre inpainting, a blur and
+    Fourier sampling; for the blur also "Tikhonov LAMBDA" for each of lambdas.
+    """
+    both = {AGNOSTIC: {}, PINV: {"pre_inverse": "pinv"}}
+    tikhonov = {f"Tikhonov {lam:g}": {"pre_inverse": "tikhonov", "tikhonov_lambda": lam} for lam in lambdas}
+    return {HOLE: both, BLUR: both | tikhonov, FOURIER: both}
+
+
+def experiments(
+    images: Tensor, lambdas: Iterable[float], architectures: Iterable[str], *, seed: int, **options: Any
+) -> dict[str, dict[str, Solvers]]:
+    """`comparison.experiment` for each operator and label of `shared_inputs(lambdas)`.
+
+    seed: of masks and trainings. options: what `experiment` takes. The inputs of an operator share one physics.
+    """
+    found, chosen = {}, list(architectures)
+    for operator, inputs in shared_inputs(lambdas).items():
+        physics = make_operator(operator, *images.shape[-2:], torch.Generator().manual_seed(seed))
+        found[operator] = {
+            label: experiment(images, physics, chosen, seed=seed, **options, **B) for label, B in inputs.items()
+        }
+    return found
 
 
 def window_regions(mask: Tensor, patch_size: int) -> dict[str, Tensor]:
@@ -103,38 +133,75 @@ def gains(
     return frame.reset_index()
 
 
-def competition(formula: LocalEquivariantMMSE) -> tuple[Tensor, Tensor, Tensor]:
-    """Mask, strata, and how many positions compete with each, of an inpainting behind its pseudo-inverse: (H, W)."""
-    mask, family = formula.physics.mask_on(*formula.shape[1:]), formula.family
-    return mask, family.strata.cpu(), family.competing.cpu().reshape(mask.shape)
+def competitions(
+    names: Iterable[str], size: int, patch_size: int, *, seed: int
+) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Mask, strata, and how many positions compete with each, behind the pseudo-inverse of an inpainting: (H, W) each.
+
+    names: for `make_operator`; seed: of the masks. Raises ValueError if one is no inpainting.
+    """
+    found = {}
+    for name in names:
+        physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
+        if not isinstance(physics, Inpainting):
+            raise ValueError(f"competition is mapped behind a mask, that of centre or random inpainting, got {name!r}")
+        image = torch.zeros(1, 1, size, size)
+        family = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv").family
+        found[name] = physics.mask_on(size, size), family.strata, family.competing.reshape(size, size)
+    return found
 
 
-def drawn_on(formulas: dict[str, LocalEquivariantMMSE], errors: pd.DataFrame) -> pd.DataFrame:
+def drawn_on(solvers: dict[str, Solvers], errors: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
     """How much each formula of an inpainting can draw on, a row for each region of the mask.
 
-    errors: rows of `errors_by_region` for these formulas. Columns: pixels of the region; for each input the mean number
-    of competing positions and of effective samples.
+    errors: rows of `gains` for these solvers. Columns: pixels of the region; for each input the mean number of
+    competing positions and of effective samples; for each but the baseline the mean gain in dB.
     """
     import pandas as pd
 
-    effective = errors[errors.solver == "LE-MMSE"].pivot_table("effective", "region", "input")
+    found = errors[errors.solver == "LE-MMSE"].pivot_table(["effective", "gain"], "region", "input")
     columns: dict[str, object] = {}
-    for label, formula in formulas.items():
-        mask, _, competing = competition(formula)
-        regions = window_regions(mask, formula.patch_size)
+    for label, (formula, _) in solvers.items():
+        mask, competing = formula.physics.mask_on(*formula.shape[1:]), formula.family.competing.cpu()
+        regions = window_regions(mask.cpu(), formula.patch_size)
+        competing = competing.reshape(mask.shape).double()
         columns |= {
             "pixels": {name: int(inside.sum()) for name, inside in regions.items()},
-            f"competing, {label}": {name: float(competing[inside].double().mean()) for name, inside in regions.items()},
-            f"effective, {label}": effective[label],
+            f"competing, {label}": {name: float(competing[inside].mean()) for name, inside in regions.items()},
+            f"effective, {label}": found["effective", label],
         }
-    return pd.DataFrame(columns).loc[list(regions)]
+    gained = {f"gain, {label} (dB)": found["gain", label] for label in solvers if label != baseline}
+    return pd.DataFrame(columns | gained).loc[list(regions)]
 
 
-def side_by_side(behind: dict[str, Solvers], image: Tensor, sigma: float, *, seed: int) -> dict[str, Tensor]:
-    """One image (C, H, W) from one measurement, behind each input: LABEL and input, formula or network on two lines."""
-    found = {}
-    for label, (formula, nets) in behind.items():
-        restored = restore(nets, formula, image[None], sigma, torch.Generator().manual_seed(seed))
-        keys = {"input": "measurement", "formula": "formula", "network": next(iter(nets))}
-        found |= {f"{label}\n{column}": restored[key][0] for column, key in keys.items()}
-    return found | {"truth": image}
+def deep_error(formula: LocalEquivariantMMSE, images: Tensor, sigma: float, *, generator: torch.Generator) -> float:
+    """The largest difference, deep in the hole, between the formula and the mean of these pixels over its own images.
+
+    formula: of an inpainting behind its pseudo-inverse, which makes it that constant. images: (Q, C, H, W), to be
+    measured and restored. Returns 0 if no pixel is deep.
+    """
+    deep = window_regions(formula.physics.mask_on(*images.shape[-2:]), formula.patch_size).get("deep")
+    if deep is None:
+        return 0.0
+    restored = formula(formula.physics.measure(images, sigma, generator=generator), sigma)
+    return float((restored[:, :, deep] - formula.images[:, :, deep].mean((0, 2))[:, None]).abs().max())
+
+
+def side_by_side(
+    solvers: dict[str, dict[str, Solvers]], images: Tensor, sigma: float, *, baseline: str, seed: int
+) -> dict[str, dict[str, Tensor]]:
+    """Rows of `figures.gallery`: for each operator and input, one image restored behind the baseline and behind it.
+
+    Both see one measurement; the images (Q, C, H, W) take turns. Columns: "BASELINE" or "aware" and, on a second line,
+    "input", "formula" or "network" (the first); and "truth".
+    """
+    rows: dict[str, dict[str, Tensor]] = {}
+    for operator, behind in solvers.items():
+        for label in (name for name in behind if name != baseline):
+            image, row = images[len(rows) % len(images)], {}
+            for side, (formula, nets) in {baseline: behind[baseline], "aware": behind[label]}.items():
+                restored = restore_one(nets, formula, image, sigma, seed)
+                keys = {"input": "measurement", "formula": "formula", "network": next(iter(nets))}
+                row |= {f"{side}\n{column}": restored[key] for column, key in keys.items()}
+            rows[f"{operator}\n{label}"] = row | {"truth": image}
+    return rows

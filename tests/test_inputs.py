@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import pytest
 import torch
@@ -10,7 +11,21 @@ import torch
 import lemmse
 from lemmse import figures
 from lemmse.comparison import experiment
-from lemmse.inputs import competition, drawn_on, errors_by_region, gains, side_by_side, window_regions
+from lemmse.inputs import (
+    AGNOSTIC,
+    BLUR,
+    HOLE,
+    PINV,
+    competitions,
+    deep_error,
+    drawn_on,
+    errors_by_region,
+    experiments,
+    gains,
+    shared_inputs,
+    side_by_side,
+    window_regions,
+)
 from lemmse.operators import FOURIER, make_operator
 from lemmse.patches import extract_patches
 from lemmse.preinverse import pre_inverse
@@ -20,8 +35,8 @@ from lemmse.second_moments import affine_table, noise_covariance, patch_moments
 from .conftest import random_images
 
 X = random_images(8, 1, 11, 10, torch.float32)
-HOLE = torch.ones(11, 10)
-HOLE[3:8, 2:7] = 0
+MASK = torch.ones(11, 10)
+MASK[3:8, 2:7] = 0
 
 
 def generator() -> torch.Generator:
@@ -31,18 +46,18 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="module")
 def behind(cache):
     options = {"patch_size": 3, "seed": 0, "steps": 2, "batch_size": 2, "progress": False}
-    physics = lemmse.Inpainting(HOLE)
+    physics = lemmse.Inpainting(MASK)
     inputs = {"agnostic": "identity", "aware": "pinv"}
     return {label: experiment(X, physics, ["PatchMLP"], pre_inverse=name, **options) for label, name in inputs.items()}
 
 
 def test_regions_of_a_square_hole():
-    counts = {name: int(inside.sum()) for name, inside in window_regions(HOLE, 3).items()}
+    counts = {name: int(inside.sum()) for name, inside in window_regions(MASK, 3).items()}
     assert counts == {"clear": 110 - 49, "rim, seen": 49 - 25, "rim, hidden": 25 - 9, "deep": 9}
-    assert torch.stack(list(window_regions(HOLE, 3).values())).sum(0).eq(1).all()
-    assert list(window_regions(HOLE, 1)) == ["clear", "deep"]
+    assert torch.stack(list(window_regions(MASK, 3).values())).sum(0).eq(1).all()
+    assert list(window_regions(MASK, 1)) == ["clear", "deep"]
     with pytest.raises(ValueError, match=r"mask must be \(H, W\)"):
-        window_regions(HOLE[None], 3)
+        window_regions(MASK[None], 3)
 
 
 def test_gains_are_differences_on_the_same_measurements(behind):
@@ -58,17 +73,55 @@ def test_gains_are_differences_on_the_same_measurements(behind):
 
 
 def test_inputs_of_several_operators_share_no_measurements(behind):
-    other = experiment(X, lemmse.Inpainting(HOLE), [], patch_size=3, seed=0)
+    other = experiment(X, lemmse.Inpainting(MASK), [], patch_size=3, seed=0)
     with pytest.raises(ValueError, match="need one physics"):
         errors_by_region({**behind, "other": other}, X[:1], [0.1], generator=generator())
 
 
 def test_what_a_formula_can_draw_on(behind):
-    errors = errors_by_region(behind, X[:2], [0.2], generator=generator())
-    table = drawn_on({label: formula for label, (formula, _) in behind.items()}, errors)
+    errors = gains({"hole": behind}, {"test": X[:2]}, [0.2], baseline="agnostic", generator=generator())
+    table = drawn_on(behind, errors, baseline="agnostic")
     assert (table["competing, agnostic"] == 110).all()
     assert table["competing, aware"].tolist() == pytest.approx([61, 2, 2.5, 9])  # sides of 3, corners alone
     assert (table["effective, aware"] <= 8 * table["competing, aware"] * 1.001).all()
+    aware = errors[(errors.solver == "LE-MMSE") & (errors.input == "aware")]
+    assert table["gain, aware (dB)"].to_dict() == pytest.approx(
+        aware[aware.region != "all"].groupby("region").gain.mean().to_dict()
+    )
+    assert "gain, agnostic (dB)" not in table
+
+
+def test_deep_in_the_hole_the_aware_formula_is_the_mean(behind):
+    aware, agnostic = behind["aware"][0], behind["agnostic"][0]
+    found = [deep_error(formula, X[:2], 0.2, generator=generator()) for formula in (aware, agnostic)]
+    assert found[0] < 1e-5 < found[1]
+    wide = lemmse.LocalEquivariantMMSE(X, aware.physics, patch_size=7, pre_inverse="pinv")
+    assert deep_error(wide, X[:2], 0.2, generator=generator()) == 0  # no pixel is so deep
+
+
+def test_inputs_of_an_operator_share_its_physics():
+    inputs = shared_inputs([0.1, 1.0])
+    assert list(inputs[BLUR]) == [AGNOSTIC, PINV, "Tikhonov 0.1", "Tikhonov 1"]
+    found = experiments(X, [0.1, 1.0], [], patch_size=3, seed=1)
+    assert {name: list(behind) for name, behind in found.items()} == {name: list(inputs[name]) for name in inputs}
+    for name, behind in found.items():
+        one, *others = (formula for formula, _ in behind.values())
+        physics = make_operator(name, 11, 10, generator().manual_seed(1))
+        assert all(other.physics is one.physics for other in others)
+        assert torch.equal(one.physics.A(X), physics.A(X))
+        y = physics.measure(X[:1], 0.2, generator=generator())
+        z = [formula.pre_inverse(y) for formula, _ in behind.values()]
+        assert torch.equal(z[0], y)
+        assert not any(torch.equal(a, b) for a, b in combinations(z, 2))
+
+
+def test_who_competes_behind_a_mask():
+    mask, strata, competing = competitions([HOLE, "random inpainting"], 11, 3, seed=0)[HOLE]
+    assert torch.equal(mask == 0, make_operator(HOLE, 11, 11, generator()).mask_on(11, 11) == 0)
+    assert [int(competing[5, 5]), int(competing[0, 0]), int(competing[3, 3])] == [9, 121 - 49, 1]
+    assert all(int(competing[strata == one].unique()) == int((strata == one).sum()) for one in strata.unique())
+    with pytest.raises(ValueError, match=r"behind a mask.*'Gaussian blur'"):
+        competitions([BLUR], 11, 3, seed=0)
 
 
 @pytest.mark.parametrize("name", ["centre inpainting", FOURIER])
@@ -122,8 +175,8 @@ def test_moments_and_the_formula():
 
 def test_a_mask_has_no_one_covariance():
     with pytest.raises(ValueError, match="depends on the position"):
-        noise_covariance(pre_inverse(lemmse.Inpainting(HOLE), "pinv", (11, 10)), 3)
-    white = noise_covariance(pre_inverse(lemmse.Inpainting(HOLE), "identity", (11, 10)), 3)
+        noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "pinv", (11, 10)), 3)
+    white = noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "identity", (11, 10)), 3)
     torch.testing.assert_close(white, torch.eye(9).double())
 
 
@@ -132,11 +185,13 @@ def test_figures_of_inputs(behind):
     lines = figures.input_lines(frame, "gain", "region", "split", inputs=["agnostic", "aware"], label="dB", level=0)
     assert len(lines.axes) == 5
     assert [len(axis.lines) for axis in lines.axes] == [5] * 5
-    maps = figures.competitors({"hole": competition(behind["aware"][0])})
+    maps = figures.competitors(competitions([HOLE], 11, 3, seed=0))
     assert len(maps.axes) == 4
     squares = figures.covariances({"a": torch.eye(9).double(), "b": 4 * torch.eye(4).double()})
     assert [axis.get_xlabel() for axis in squares.axes[:2]] == ["1 sigma; ratio 1", "2 sigma; ratio 1"]
-    row = side_by_side(behind, X[0], 0.2, seed=0)
+    rows = side_by_side({"hole": behind}, X[:1], 0.2, baseline="agnostic", seed=0)
+    assert list(rows) == ["hole\naware"]
+    row = rows["hole\naware"]
     assert list(row)[-1] == "truth"
     assert row["aware\ninput"][0, 5, 4] == 0 != row["agnostic\ninput"][0, 5, 4]
     notes = {name: figures.note_input(row, name) for name in row}
