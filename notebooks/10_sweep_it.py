@@ -34,10 +34,11 @@ jobs: int = 2  # runs at once
 #   sigma: [0.1, 0.3]
 # fixed:
 #   strict: false
+#   draws: 2
 # ```
 #
-# Not strict: what that chapter claims for its own patch size need not hold for all. With that in `voters.yaml`, these
-# commands list the runs, run them, and draw the result:
+# Not strict: what that chapter claims for its own patch size need not hold for all; and its table, which is not asked
+# for here, is to cost little. With that in `voters.yaml`, these commands list the runs, run them, and draw the result:
 #
 # ```bash
 # lemmse sweep 00 voters.yaml --dry-run
@@ -54,7 +55,8 @@ from lemmse.sweep import sweep
 
 project = Project.find()
 source = project.source("00_one_pixel")
-points = [{"patch_size": patch_size, "sigma": sigma, "strict": False} for patch_size in patch_sizes for sigma in sigmas]
+fixed = {"strict": False, "draws": 2}
+points = [{"patch_size": patch_size, "sigma": sigma, **fixed} for patch_size in patch_sizes for sigma in sigmas]
 folder = project.root / "build" / "sweeps" / f"voters-{preset}"
 table = sweep(project, source, points, folder, preset=preset, jobs=jobs, progress=False)
 
@@ -74,7 +76,7 @@ table = sweep(project, source, points, folder, preset=preset, jobs=jobs, progres
 # :name: fig-voters
 # :alt: Effective number of voters against patch size, a line for each noise level, on a logarithmic axis.
 #
-# One pixel of one image: a wider patch finds fewer that resemble it, and more noise makes more of them resemble it.
+# One pixel of one image: a wide patch finds few that resemble it, and more noise makes more of them resemble it.
 # ```
 
 # %% tags=["hide-input"]
@@ -93,8 +95,9 @@ glue("voters_lines", lines, display=False)
 # %% [markdown]
 # ## The claim
 #
-# That a sweep which is complete runs nothing again, and tells the same to the bit; and, of this pixel, that the number
-# of voters falls with the patch size and rises with the noise.
+# That a sweep which is complete runs nothing again, and tells the same to the bit; and, of this pixel, that the widest
+# patch has less than a tenth of the voters of the narrowest, and that more noise means more voters. Nothing is claimed
+# of the steps between: it is one pixel and one draw of the noise, and the picture shows whether they are all downward.
 
 # %%
 assert (table.status == "complete").all(), table.failure.dropna().to_list()
@@ -104,9 +107,9 @@ voters = table.pivot(index="patch_size", columns="sigma", values="effective").so
 if preset == "smoke":
     print("smoke: the sweep resumes; the claim itself is not tested at this size")
 else:
-    assert (voters.diff().iloc[1:] < 0).all(axis=None), "a wider patch has fewer voters"
+    assert (10 * voters.iloc[-1] < voters.iloc[0]).all(), "the widest patch has less than a tenth of the voters"
     assert (voters.T.sort_index().diff().iloc[1:] > 0).all(axis=None), "more noise, more voters"
-    print("fewer voters as the patch widens, more as the noise grows")
+    print("the widest patch has few voters, the narrowest many; more noise, more voters")
 
 # %% tags=["remove-cell"]
 low = min(sigmas)
