@@ -125,7 +125,7 @@ keep(
 #
 # ## Who competes with whom, and what happens in the hole
 # Behind a mask, exact zeros tell the solver where it is: only positions with the same pattern in their window compete.
-# The agnostic solver must guess from values whether it looks at a hole or at something dark: the more noise, the worse.
+# The agnostic solver must guess from the values whether it sees a hole; the last column of the table is what it loses.
 #
 # ```{glue:figure} strata
 # :name: fig-strata

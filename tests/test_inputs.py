@@ -111,7 +111,7 @@ def test_inputs_of_an_operator_share_its_physics():
         assert torch.equal(one.physics.A(X), physics.A(X))
         y = physics.measure(X[:1], 0.2, generator=generator())
         z = [formula.pre_inverse(y) for formula, _ in behind.values()]
-        assert torch.equal(z[0], y)
+        assert y.is_complex() or torch.equal(z[0], y)  # a spectrum is first transformed back
         assert not any(torch.equal(a, b) for a, b in combinations(z, 2))
 
 
