@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -27,6 +28,14 @@ def test_there_are_notebooks():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_fit_the_parameters(preset, source):
     check_parameters(source, PROJECT.preset(preset, source))
+
+
+def test_labels_are_unique_in_the_book():
+    pages = [*SOURCES, *(PROJECT.root / "book").glob("*.md")]
+    found = r"^(?:# )?(?::name: (\S+)|\(([\w-]+)\)=)$"
+    labels = [a or b for page in pages for a, b in re.findall(found, page.read_text(), re.M)]
+    assert "fig-closeness" in labels
+    assert [label for label, times in Counter(labels).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.stem)
