@@ -125,5 +125,5 @@ glue("last", float(voters[low].iloc[-1]), display=False)
 #
 # - `sigmas [0.05, 0.1, 0.3, 1.0]`: only the new runs are run.
 # - In the grid, `image: [0, 1, 2, 3]` too: the spread over images appears as error bars.
-# - `lemmse sweep 07 grid.yaml` with `count: [50, 100, 200, 400]`: so are other chapters swept. {doc}`05_data_and_patch_size`
-#   and this one hold a sweep of their own: sweep those with `--jobs 1`.
+# - `lemmse sweep 07 grid.yaml` with `count: [50, 100, 200, 400]`: so are other chapters swept.
+#   {doc}`05_data_and_patch_size` and this one hold a sweep of their own: sweep those with `--jobs 1`.
