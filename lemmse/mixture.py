@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .checks import check_batch, check_count, check_images, check_sigma, check_size
 from .engines import ENGINES, Task, choose_engine
 from .engines.state import SoftmaxState
-from .physics import Physics
+from .physics import Denoising, Physics
 from .posterior import PartialSum, Posterior
 from .preinverse import DiagonalPreInverse
 from .preinverse import pre_inverse as build_pre_inverse
@@ -54,7 +54,9 @@ class MixtureEstimator(nn.Module):
         )
         probe = physics.A(first[:1])
         self.query_shape, self.query_dtype = tuple(probe.shape[1:]), probe.dtype
-        self.z_channels = check_batch(self.pre_inverse(probe), "B A x").shape[1]
+        z = check_batch(self.pre_inverse(probe), "B A x")
+        self.z_channels = z.shape[1]
+        self._unchanged = isinstance(physics, Denoising) and z.data_ptr() == first.data_ptr()  # B A x is x itself
         self._asked = engine
 
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
@@ -132,15 +134,18 @@ class MixtureEstimator(nn.Module):
         chunk = self.chunk_size or max(1, _NUMBERS // max(1, held))
         first = 0
         for batch in self._batches():
-            for block in batch.split(chunk):
-                z = self.pre_inverse.signal(block.double() if self._wide else block)
-                if z is not block:  # else it has been checked
-                    check_size(z, "B A x")
+            in_place = self._unchanged and ENGINES[engine].in_place and not self.chunk_size
+            for block in batch.split(len(batch) if in_place else chunk):
+                z = block if self._unchanged else self._signal(block)
                 state = self._accumulate(state, queries, z, block, scale, first, engine)
                 first += len(block)
         if first == 0:
             raise ValueError("images must be re-iterable, but this time the iterable yields no batch")
         return state, first
+
+    def _signal(self, block: Tensor) -> Tensor:
+        """`B A x`, in float64 where B may amplify; raises ValueError where the physics leaves what can be computed."""
+        return check_size(self.pre_inverse.signal(block.double() if self._wide else block), "B A x")
 
     @property
     def _wide(self) -> bool:

@@ -152,3 +152,14 @@ def test_the_same_bits_twice():
     estimator = lemmse.LocalEquivariantMMSE(x, physics, patch_size=5, pre_inverse=pre_inverse)
     first, second = (vars(estimator.posterior(y, 0.2, top_k=2)).values() for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_map_that_leaves_some_images_as_they_are_is_asked_about_each():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 1, 4, 4, generator=generator) * torch.linspace(0.5, 1, 6)[:, None, None, None]
+    physics = lemmse.Nonlinear(lambda x: x if float(x.max()) < 0.6 else x / 2)
+    y = physics.measure(images[-1:], 0.05, generator=generator)
+    found = lemmse.MMSE(images, physics, chunk_size=1)(y, 0.05)
+    keys = torch.cat([physics.A(image[None]) for image in images])
+    weights = torch.softmax((keys - y).square().sum((1, 2, 3)) / (-2 * 0.05**2), 0)
+    torch.testing.assert_close(found[0], (weights[:, None, None, None] * images).sum(0), rtol=0, atol=1e-5)

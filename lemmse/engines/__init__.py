@@ -33,7 +33,8 @@ class Task:
 class Engine:
     """A module of this package and what it can serve: a type of device, a dtype, gradients, sizes; a package it needs.
 
-    streams: its memory does not grow with the product of queries and training images.
+    streams: its memory does not grow with the product of queries and training images. in_place: nor with the number of
+    training images in a block, unless features must be made of them.
     """
 
     module: str
@@ -44,6 +45,7 @@ class Engine:
     longest_side: int | None = None
     package: str | None = None
     streams: bool = False
+    in_place: bool = False
 
     def load(self) -> ModuleType:
         """Its module."""
@@ -85,7 +87,7 @@ ENGINES = {
     ),
     "torch": Engine("box"),
     "mixed": Engine("gemm_cpu", device="cpu", dtype=torch.float32, differentiable=False),
-    "direct": Engine("whole_cpu", device="cpu", dtype=torch.float32, differentiable=False, streams=True),
+    "direct": Engine("whole_cpu", device="cpu", dtype=torch.float32, differentiable=False, streams=True, in_place=True),
     "gemm": Engine("gemm"),
     "position": Engine("gemm"),
     "correlation": Engine("correlation"),
