@@ -117,9 +117,10 @@ def gains(
     baseline: str,
     generator: torch.Generator,
 ) -> pd.DataFrame:
-    """`errors_by_region` for each operator of `solvers` and each split of images, with columns operator, split, gain.
+    """`errors_by_region` for each operator of `solvers` and split of images, with columns operator, split, gain, lost.
 
-    gain: psnr less that of the same solver, image, noise and region behind the input `baseline`, in dB.
+    gain: psnr less that of the same solver, image, noise and region behind the input `baseline`, in dB. lost: the same
+    of the mean squared error.
     """
     import pandas as pd
 
@@ -129,7 +130,8 @@ def gains(
             frame = errors_by_region(behind, images, sigmas, generator=generator)
             frames.append(frame.assign(operator=operator, split=split))
     frame = pd.concat(frames).set_index(["operator", "split", "sigma", "solver", "image", "region"])
-    frame["gain"] = frame.psnr - frame[frame.input == baseline].psnr.reindex(frame.index)
+    of_baseline = frame[frame.input == baseline].psnr.reindex(frame.index)
+    frame["gain"], frame["lost"] = frame.psnr - of_baseline, 10 ** (-frame.psnr / 10) - 10 ** (-of_baseline / 10)
     return frame.reset_index()
 
 

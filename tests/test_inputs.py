@@ -64,6 +64,9 @@ def test_gains_are_differences_on_the_same_measurements(behind):
     frame = gains({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], baseline="agnostic", generator=generator())
     assert len(frame) == 2 * 2 * 2 * 3 * 5
     assert (frame[frame.input == "agnostic"].gain == 0).all()
+    squared = 10 ** (-frame.psnr / 10)
+    aware = frame.input == "aware"
+    assert frame.lost[aware].to_numpy() == pytest.approx(squared[aware].to_numpy() - squared[~aware].to_numpy())
     y = behind["aware"][0].physics.measure(X[:3], 0.1, generator=generator())
     psnr = {label: lemmse.psnr(formula(y, 0.1), X[:3]) for label, (formula, _) in behind.items()}
     found = frame[(frame.sigma == 0.1) & (frame.solver == "LE-MMSE") & (frame.region == "all")]

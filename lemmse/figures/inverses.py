@@ -68,7 +68,7 @@ def input_lines(
     label: str,
     level: float | None = None,
 ) -> Figure:
-    """`value` against sigma, mean over images: a panel for each of `rows` and `columns`, a look for each of `inputs`.
+    """`value` against sigma, mean and standard error: a panel for each of `rows`, `columns`; a look for each input.
 
     frame: columns sigma, input, solver ("LE-MMSE", or a network: dashed, open markers). level: drawn as a grey line.
     """
@@ -83,9 +83,11 @@ def input_lines(
         for axis, column in zip(line, across, strict=True):
             part = frame[(frame[rows] == row) & (frame[columns] == column)]
             for (name, solver), values in part.groupby(["input", "solver"], sort=False):
-                mean = values.groupby("sigma")[value].mean()
+                over_images = values.groupby("sigma")[value]
+                mean, error = over_images.mean(), over_images.sem()
                 learned = {} if solver == "LE-MMSE" else {"linestyle": "--", "markerfacecolor": "white"}
-                axis.plot(mean.index, mean, markersize=5, linewidth=1.2, **(looks[name] | learned))
+                look = looks[name] | learned | {"markersize": 5, "linewidth": 1.2, "elinewidth": 0.8}
+                axis.errorbar(mean.index, mean, error, **look)
             if level is not None:
                 axis.axhline(level, color="#777777", linewidth=0.8, zorder=0)
             axis.set(xscale="log", title=f"{row}\n{column}")
