@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ PROJECT = Project(Path(__file__).parent.parent)
 settings.register_profile("ci", derandomize=True)  # the same examples on every machine; elsewhere, new ones each time
 if os.environ.get("CI"):
     settings.load_profile("ci")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in the background, and children inherit
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
