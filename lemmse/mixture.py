@@ -56,7 +56,8 @@ class MixtureEstimator(nn.Module):
         self.query_shape, self.query_dtype = tuple(probe.shape[1:]), probe.dtype
         z = check_batch(self.pre_inverse(probe), "B A x")
         self.z_channels = z.shape[1]
-        self._unchanged = isinstance(physics, Denoising) and z.data_ptr() == first.data_ptr()  # B A x is x itself
+        # Whether B A x is x itself, for every x: a user's own map may leave one image alone and not the next.
+        self._unchanged = isinstance(physics, Denoising) and z.data_ptr() == first.data_ptr()
         self._asked = engine
 
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
@@ -131,11 +132,11 @@ class MixtureEstimator(nn.Module):
         state = SoftmaxState.empty((len(y), rows), channels, top_k, self.device)
         scale = 1 / (2 * sigma.square())
         held = queries[0].numel() if ENGINES[engine].streams else queries.numel()
-        chunk = self.chunk_size or max(1, _NUMBERS // max(1, held))
+        whole = self._unchanged and ENGINES[engine].in_place  # nothing is made of a batch: no need to split it
+        chunk = self.chunk_size or (None if whole else max(1, _NUMBERS // max(1, held)))
         first = 0
         for batch in self._batches():
-            in_place = self._unchanged and ENGINES[engine].in_place and not self.chunk_size
-            for block in batch.split(len(batch) if in_place else chunk):
+            for block in batch.split(chunk or len(batch)):
                 z = block if self._unchanged else self._signal(block)
                 state = self._accumulate(state, queries, z, block, scale, first, engine)
                 first += len(block)

@@ -94,7 +94,7 @@ found = from_sweep(table, "images")
 # The noise level $\sigma$ under which a pair memorises, interpolated. Rows: $N$; columns: $P$.
 # ```
 # ```{glue:figure} risks
-# :name: fig-map-risks
+# :name: fig-risks-over-n
 # :alt: Training and test risk against data set size, for three patch sizes; they approach each other.
 #
 # Risks at $\sigma =$ {glue:text}`low`, mean and standard error over images. By {eq}`eq-sandwich` $R^\star$ lies between
@@ -126,7 +126,7 @@ glue("networks", agreement.rename_axis(index=["N", "P"]), display=False)
 # %% [markdown]
 # ## The best window, and how many patches it finds
 # ```{glue:figure} effective
-# :name: fig-map-effective
+# :name: fig-effective-map
 # :alt: Maps over data set size and patch size of the effective number of samples on test images.
 #
 # Effective number of samples on test images, median over pixels and images; 1: a single patch has all the weight.
