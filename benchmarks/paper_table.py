@@ -24,9 +24,9 @@ import pandas as pd
 import torch
 
 from lemmse import load_images
-from lemmse.cache import write_atomically
-from lemmse.comparison import EQUAL, compare, experiment
-from lemmse.operators import make_operator
+from lemmse.analysis.evaluate import EQUAL, compare, experiment
+from lemmse.files import write_atomically
+from lemmse.physics.gallery import make_operator
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {

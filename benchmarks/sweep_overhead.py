@@ -18,7 +18,7 @@ from pathlib import Path
 
 import jupytext
 
-from lemmse.pipeline import Project
+from lemmse.book.notebooks import Project
 from lemmse.sweep import sweep
 
 REPEATS = 3

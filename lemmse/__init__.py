@@ -7,12 +7,12 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "datasets": ["load_images"],
-        "estimators": ["MMSE", "EquivariantMMSE", "LocalEquivariantMMSE"],
-        "metrics": ["psnr"],
-        "networks": ["PatchMLP", "ResNet", "UNet"],
-        "physics": ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"],
-        "posterior": ["PartialSum", "Posterior"],
-        "training": ["train"],
+        "data.sets": ["load_images"],
+        "estimators.lemmse": ["MMSE", "EquivariantMMSE", "LocalEquivariantMMSE"],
+        "analysis.metrics": ["psnr"],
+        "networks.architectures": ["PatchMLP", "ResNet", "UNet"],
+        "physics.operators": ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"],
+        "estimators.posterior": ["PartialSum", "Posterior"],
+        "networks.training": ["train"],
     },
 )

@@ -1,5 +1,5 @@
 """`python -m lemmse` is the command line."""
 
-from .cli import main
+from lemmse.cli import main
 
 main()

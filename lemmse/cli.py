@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from .parameters import PRESETS, absolute_paths, read_parameters
-from .sweep import commands
+from lemmse.book.parameters import PRESETS, absolute_paths, read_parameters
+from lemmse.sweep import commands
 
 
 @click.group()
@@ -25,8 +25,8 @@ def cli() -> None:
 @click.option("--preset", type=click.Choice(PRESETS), default="quick", show_default=True, help="Sizes to run at.")
 def book(preset: str) -> None:
     """Run every notebook that has changed, and build the book."""
-    from .book import make_book
-    from .pipeline import Project
+    from lemmse.book.build import make_book
+    from lemmse.book.notebooks import Project
 
     make_book(Project.find(), preset, lambda line: click.echo(line, err=True))
 
@@ -38,7 +38,7 @@ def book(preset: str) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Executed notebook to write.")
 def run(notebook: str, given: tuple[tuple[str, str], ...], preset: str, output: Path | None) -> None:
     """Run one NOTEBOOK (a path, a name, or its number) with parameters of your own; paths are of the current folder."""
-    from .pipeline import Project, execute
+    from lemmse.book.notebooks import Project, execute
 
     project = Project.find()
     source = project.source(notebook)
@@ -65,9 +65,9 @@ def bench(
     """Measure the engines against a straightforward baseline, the roofline and float64; print and write a table."""
     import torch
 
-    from .bench import FAMILIES, cells
-    from .bench_table import run, summary
-    from .pipeline import Project
+    from lemmse.bench.cells import FAMILIES, cells
+    from lemmse.bench.table import run, summary
+    from lemmse.book.notebooks import Project
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' is not there: torch finds no CUDA device, choose 'cpu'")
@@ -94,7 +94,7 @@ def data() -> None:
 @data.command("list")
 def list_data() -> None:
     """Print the names that load_images knows."""
-    from .datasets import DATASETS
+    from lemmse.data.sets import DATASETS
 
     for name, dataset in DATASETS.items():
         click.echo(f"{name:15} {dataset.description}")
@@ -104,7 +104,7 @@ def list_data() -> None:
 @click.argument("name")
 def fetch_data(name: str) -> None:
     """Download the data set NAME, if it is not here, and print where it is."""
-    from .datasets import fetch
+    from lemmse.data.sets import fetch
 
     click.echo(fetch(name))
 
@@ -126,8 +126,8 @@ def main() -> None:
     except OSError as error:
         _end(error, 1)
     except Exception as error:
-        from .book import BuildFailed
-        from .pipeline import NotebookFailed
+        from lemmse.book.build import BuildFailed
+        from lemmse.book.notebooks import NotebookFailed
 
         if not isinstance(error, (BuildFailed, NotebookFailed)):
             raise

@@ -37,8 +37,8 @@ import pandas as pd
 import torch
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.chapter import judge, keep
-from lemmse.comparison import formula_error
+from lemmse.analysis.evaluate import formula_error
+from lemmse.book.chapter import judge, keep
 from lemmse.patches import extract_patches
 
 images = load_images(data, count=count, size=size, channels=1)

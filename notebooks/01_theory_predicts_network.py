@@ -53,11 +53,12 @@ import logging
 import pandas as pd
 import torch
 
-from lemmse import comparison, figures, load_images
-from lemmse.chapter import judge, keep
-from lemmse.comparison import CLAIMED_FROM, EQUAL, claimed_psnr
-from lemmse.operators import BLUR_STD, HIDDEN, OPERATORS, make_operator
-from lemmse.results import committed_table
+from lemmse import figures, load_images
+from lemmse.analysis import evaluate as comparison
+from lemmse.analysis.evaluate import CLAIMED_FROM, EQUAL, claimed_psnr
+from lemmse.book.chapter import judge, keep
+from lemmse.book.results import committed_table
+from lemmse.physics.gallery import BLUR_STD, HIDDEN, OPERATORS, make_operator
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 

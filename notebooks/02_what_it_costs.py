@@ -50,12 +50,12 @@ import torch
 from tqdm import tqdm
 
 from lemmse import figures
-from lemmse.bench import BASELINE, FAMILIES, baselines, load, make_case, make_estimator, measure
-from lemmse.bench_table import summary
-from lemmse.chapter import judge, keep
-from lemmse.comparison import formula_error
-from lemmse.machine import describe, exponentials_per_second
-from lemmse.results import committed_bench
+from lemmse.analysis.evaluate import formula_error
+from lemmse.bench.cells import BASELINE, FAMILIES, baselines, load, make_case, make_estimator, measure
+from lemmse.bench.machine import describe, exponentials_per_second
+from lemmse.bench.table import summary
+from lemmse.book.chapter import judge, keep
+from lemmse.book.results import committed_bench
 
 roofline = exponentials_per_second(torch.device("cpu"))
 base = make_case("identity", data, size, channels, patch_size, sigma, count=count)

@@ -46,10 +46,12 @@ import logging
 
 import torch
 
-from lemmse import comparison, figures, inputs, load_images
-from lemmse.chapter import judge, keep
-from lemmse.inputs import AGNOSTIC, BLUR, FOURIER, HOLE, PINV
-from lemmse.second_moments import affine_table, noise_covariance
+from lemmse import figures, load_images
+from lemmse.analysis import evaluate as comparison
+from lemmse.analysis import pre_inverses as inputs
+from lemmse.analysis.pre_inverses import AGNOSTIC, BLUR, FOURIER, HOLE, PINV
+from lemmse.analysis.second_moments import affine_table, noise_covariance
+from lemmse.book.chapter import judge, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 

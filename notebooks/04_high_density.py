@@ -56,11 +56,11 @@ import pandas as pd
 import torch
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.chapter import judge, keep
-from lemmse.comparison import evaluation_images, experiment, formula_error
-from lemmse.density import deciles, pixel_errors, query, rank_correlation
-from lemmse.risk import training_checkpoints
-from lemmse.worlds import WORLDS, world_images
+from lemmse.analysis.evaluate import evaluation_images, experiment, formula_error
+from lemmse.analysis.risk import training_checkpoints
+from lemmse.analysis.surprisal import deciles, pixel_errors, query, rank_correlation
+from lemmse.book.chapter import judge, keep
+from lemmse.data.unseen import WORLDS, world_images
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 

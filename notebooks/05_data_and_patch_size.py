@@ -53,9 +53,9 @@ import torch
 from myst_nb import glue
 
 from lemmse import figures
-from lemmse.datasets import is_here
-from lemmse.memorisation import CELL, MEMORISED, best_patch_sizes, from_sweep, memorised_below, risk_gaps
-from lemmse.pipeline import Project
+from lemmse.analysis.memorisation import CELL, MEMORISED, best_patch_sizes, from_sweep, memorised_below, risk_gaps
+from lemmse.book.notebooks import Project
+from lemmse.data.sets import is_here
 from lemmse.sweep import sweep
 
 # %% [markdown]

@@ -42,10 +42,10 @@ import torch
 from tqdm import tqdm
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.chapter import judge, keep
-from lemmse.comparison import evaluation_images, formula_error
+from lemmse.analysis.evaluate import evaluation_images, formula_error
+from lemmse.analysis.sources import origins, patchwork_table
+from lemmse.book.chapter import judge, keep
 from lemmse.patches import extract_patches
-from lemmse.patchwork import origins, patchwork_table
 
 images = load_images(data, count=count, size=size, channels=channels)
 evaluated = evaluation_images(images, data, tested)

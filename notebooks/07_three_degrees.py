@@ -51,9 +51,9 @@ import pandas as pd
 import torch
 
 from lemmse import MMSE, Denoising, EquivariantMMSE, LocalEquivariantMMSE, figures, load_images
-from lemmse.chapter import judge, keep
-from lemmse.comparison import evaluation_images, experiment, restore_one
-from lemmse.risk import set_distances, split_risks
+from lemmse.analysis.evaluate import evaluation_images, experiment, restore_one
+from lemmse.analysis.risk import set_distances, split_risks
+from lemmse.book.chapter import judge, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 

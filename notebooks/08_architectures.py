@@ -53,9 +53,9 @@ import pandas as pd
 import torch
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.chapter import judge, keep
-from lemmse.comparison import CLAIMED_FROM, claimed_psnr, evaluation_images, experiment, trainings
-from lemmse.risk import error_correlation, set_distances, training_path
+from lemmse.analysis.evaluate import CLAIMED_FROM, claimed_psnr, evaluation_images, experiment, trainings
+from lemmse.analysis.risk import error_correlation, set_distances, training_path
+from lemmse.book.chapter import judge, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 

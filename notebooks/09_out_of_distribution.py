@@ -53,9 +53,9 @@ import pandas as pd
 import torch
 
 from lemmse import Denoising, figures, load_images
-from lemmse.chapter import judge, keep
-from lemmse.comparison import compare_sets, experiment, formula_error, restore_one, summarise
-from lemmse.worlds import WORLDS, world_images
+from lemmse.analysis.evaluate import compare_sets, experiment, formula_error, restore_one, summarise
+from lemmse.book.chapter import judge, keep
+from lemmse.data.unseen import WORLDS, world_images
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 

@@ -50,7 +50,7 @@ jobs: int = 2  # runs at once
 # the grid, and the same command goes on from there. {doc}`/sweep` says more.
 
 # %%
-from lemmse.pipeline import Project
+from lemmse.book.notebooks import Project
 from lemmse.sweep import sweep
 
 project = Project.find()

@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from lemmse.book import build_html, publish
-from lemmse.pipeline import Project, execute
+from lemmse.book.build import build_html, publish
+from lemmse.book.notebooks import Project, execute
 
 PROJECT = Project(Path(__file__).parent.parent)
 

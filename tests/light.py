@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lemmse.pipeline import Project
+from lemmse.book.notebooks import Project
 
 LIGHT = """# ---
 # jupyter:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .density import deciles_over_steps, density_maps, error_over_surprisal
-from .inverses import competitors, covariances, input_lines, note_input
-from .lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
-from .maps import cell_maps, patch_size_choice, risks_over_count
-from .pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
-from .style import OTHERS, STYLES, new_figure, style
-from .sweeps import save_figure, sweep_lines
+from lemmse.figures.density import deciles_over_steps, density_maps, error_over_surprisal
+from lemmse.figures.inverses import competitors, covariances, input_lines, note_input
+from lemmse.figures.lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
+from lemmse.figures.maps import cell_maps, patch_size_choice, risks_over_count
+from lemmse.figures.pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
+from lemmse.figures.style import OTHERS, STYLES, new_figure, style
+from lemmse.figures.sweeps import save_figure, sweep_lines
 
 __all__ = [
     "OTHERS",

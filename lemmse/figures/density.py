@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .lines import legend_below
-from .pictures import draw_image
-from .style import OTHERS, new_figure, style
+from lemmse.figures.lines import legend_below
+from lemmse.figures.pictures import draw_image
+from lemmse.figures.style import OTHERS, new_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from ..density import Query
+    from lemmse.analysis.surprisal import Query
 
 
 def error_over_surprisal(frame: pd.DataFrame, by: str, label: str) -> Figure:

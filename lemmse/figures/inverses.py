@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..families import RANGE_RTOL
-from ..metrics import psnr
-from .style import new_figure, style
+from lemmse.analysis.metrics import psnr
+from lemmse.estimators.features import RANGE_RTOL
+from lemmse.figures.style import new_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd

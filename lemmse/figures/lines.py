@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .style import STYLES, new_figure, style
+from lemmse.figures.style import STYLES, new_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd

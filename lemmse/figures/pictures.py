@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..comparison import EQUAL
-from ..metrics import psnr
-from ..patchwork import Source, heaviest
-from .style import STYLES, new_figure
+from lemmse.analysis.evaluate import EQUAL
+from lemmse.analysis.metrics import psnr
+from lemmse.analysis.sources import Source, heaviest
+from lemmse.figures.style import STYLES, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..posterior import Posterior
+    from lemmse.estimators.posterior import Posterior
 
 
 def draw_image(

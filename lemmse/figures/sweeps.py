@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..cache import write_atomically
-from ..checks import check_choice
-from .style import new_figure, style
+from lemmse.checks import check_choice
+from lemmse.figures.style import new_figure, style
+from lemmse.files import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from .process import Job, Outcome, run_job
+from lemmse.sweep.process import Job, Outcome, run_job
 
 if TYPE_CHECKING:
     from distributed import Client

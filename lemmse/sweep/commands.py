@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..parameters import PRESETS
+from lemmse.book.parameters import PRESETS
 
 if TYPE_CHECKING:
-    from .runs import Plan
+    from lemmse.sweep.runs import Plan
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -41,10 +41,10 @@ def sweep(
     folder: Path | None,
 ) -> None:
     """Run NOTEBOOK at every point of GRID (YAML: preset, fixed, product, points); what is complete is not run again."""
-    from ..pipeline import Project
-    from .execute import sweep as run_sweep
-    from .grid import read_grid
-    from .runs import Plan
+    from lemmse.book.notebooks import Project
+    from lemmse.sweep.execute import sweep as run_sweep
+    from lemmse.sweep.grid import read_grid
+    from lemmse.sweep.runs import Plan
 
     project = Project.find()
     source = project.source(notebook)
@@ -81,7 +81,7 @@ def _list(plan: Plan, jobs: int) -> None:
 @click.argument("folder", type=FOLDER)
 def collect(folder: Path) -> None:
     """Rebuild the tables (results.csv, .parquet, .md) of the sweep in FOLDER from its runs; print the last."""
-    from .table import collect as collect_runs
+    from lemmse.sweep.table import collect as collect_runs
 
     collect_runs(folder)
     click.echo((folder / "results.md").read_text(), nl=False)
@@ -96,8 +96,8 @@ def collect(folder: Path) -> None:
 @click.option("-o", "--output", type=FILE, help="Picture to write, .png, .svg or .pdf [default: Y_X.png here].")
 def plot(table: Path, x: str, y: str, by: str | None, log: str | None, output: Path | None) -> None:
     """Draw one column of TABLE (a sweep's folder, .csv or .parquet) against another, mean and spread over the rest."""
-    from ..figures import save_figure, sweep_lines
-    from .table import read_table
+    from lemmse.figures import save_figure, sweep_lines
+    from lemmse.sweep.table import read_table
 
     output = output or Path(f"{y}_{x}.png")
     save_figure(sweep_lines(read_table(table), x, y, by, log=log or ""), output)

@@ -10,12 +10,12 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checks import check_count, check_positive
-from ..pipeline import Project, library_digest
-from .cluster import connect, run_on_cluster
-from .process import Job, Outcome, Run
-from .runs import Plan
-from .table import collect
+from lemmse.book.notebooks import Project, library_digest
+from lemmse.checks import check_count, check_positive
+from lemmse.sweep.cluster import connect, run_on_cluster
+from lemmse.sweep.process import Job, Outcome, Run
+from lemmse.sweep.runs import Plan
+from lemmse.sweep.table import collect
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from ..checks import check_choice
-from ..parameters import PRESETS, absolute_paths, check_values, read_parameters
-from ..pipeline import Project
+from lemmse.book.notebooks import Project
+from lemmse.book.parameters import PRESETS, absolute_paths, check_values, read_parameters
+from lemmse.checks import check_choice
 
 LIMIT = 10_000  # runs, without a yes
 _KEYS = ("preset", "fixed", "product", "points")

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .values import glued_values
+from lemmse.book.values import glued_values
 
 _THREADS = (
     "OMP_NUM_THREADS",  # torch too
@@ -138,8 +138,8 @@ def _read_line() -> bytes:
 
 
 def _execute(job: Job, scratch: Path) -> dict[str, Any]:
-    from ..machine import children_peak_megabytes, library_version
-    from ..pipeline import NotebookFailed, library_digest, run_notebook, write_notebook
+    from lemmse.bench.machine import children_peak_megabytes, library_version
+    from lemmse.book.notebooks import NotebookFailed, library_digest, run_notebook, write_notebook
 
     if library_digest() != job.library:
         return {"status": "failed", "failure": "this worker's lemmse is another than the one that planned the sweep"}

@@ -23,10 +23,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..cache import writable_folder, write_atomically
-from ..parameters import read_parameters
-from ..pipeline import Project
-from .grid import grid_points
+from lemmse.book.notebooks import Project
+from lemmse.book.parameters import read_parameters
+from lemmse.files import writable_folder, write_atomically
+from lemmse.sweep.grid import grid_points
 
 _PLAN = "sweep.json"
 

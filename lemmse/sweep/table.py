@@ -13,9 +13,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache import write_atomically
-from ..parameters import SCALARS
-from .runs import Plan
+from lemmse.book.parameters import SCALARS
+from lemmse.files import write_atomically
+from lemmse.sweep.runs import Plan
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -33,8 +33,8 @@ import torch
 from myst_nb import glue
 
 from lemmse import Denoising, load_images
-from lemmse.comparison import experiment
-from lemmse.memorisation import image_risks, to_text
+from lemmse.analysis.evaluate import experiment
+from lemmse.analysis.memorisation import image_risks, to_text
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,86 @@
+"""From executed notebooks to the published book: every notebook is executed, then Jupyter Book compiles the pages.
+
+The book is built aside and swapped in when it is complete, so that a build that fails leaves the last good one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lemmse.book.notebooks import Project, execute
+from lemmse.files import writable_folder, write_atomically
+
+_JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+_RECORD = "application/papermill.record/"
+
+
+class BuildFailed(Exception):
+    """Jupyter Book found an error or a warning; it has printed which."""
+
+
+def make_book(project: Project, preset: str, say: Callable[[str], None]) -> Path:
+    """Execute every notebook at a preset, build the book into book/_build/html, and return its index page.
+
+    Raises ValueError for a preset or parameters that are unknown, `NotebookFailed` and `BuildFailed`.
+    """
+    started = time.monotonic()
+    for source in project.sources:
+        say(f"{source.stem}: preset {preset}")
+        reused = execute(project, source, project.preset(preset, source), project.executed(preset, source))
+        spent = json.loads(project.executed(preset, source).read_text())["metadata"]["lemmse"]["seconds"]
+        say(f"{source.stem}: " + ("re-used, nothing that it depends on has changed" if reused else f"{spent:.0f} s"))
+    publish(project, preset, project.root / "book")
+    say("building the pages")
+    html = build_html(project.root / "book", project.root / "book" / "_build" / "html")
+    say(f"the book took {time.monotonic() - started:.0f} s; open {html / 'index.html'}")
+    return html / "index.html"
+
+
+def publish(project: Project, preset: str, book: Path) -> None:
+    """Put the executed notebooks in book/notebooks and their glued figures, as files, in book/_generated."""
+    for source in project.sources:
+        executed = project.executed(preset, source)
+        write_atomically(book / "notebooks" / executed.name, lambda to, executed=executed: shutil.copy(executed, to))
+        for cell in json.loads(executed.read_text())["cells"]:
+            for output in cell.get("outputs", []):
+                name = output.get("metadata", {}).get("scrapbook", {}).get("name", "")
+                image = output.get("data", {}).get(_RECORD + "image/png")
+                if image:
+                    png = base64.b64decode(image)
+                    write_atomically(book / "_generated" / f"{name}.png", lambda to, png=png: to.write_bytes(png))
+
+
+def build_html(book: Path, html: Path) -> Path:
+    """Compile `book` with warnings as errors and swap the result in as `html`; raises `BuildFailed`."""
+    writable_folder(html.parent, "folder of the book")
+    with tempfile.TemporaryDirectory(dir=html.parent, prefix=".next.") as aside:
+        command = [sys.executable, "-c", _JUPYTER_BOOK, "build", str(book), "-n", "-W", "--keep-going"]
+        done = subprocess.run(
+            [*command, "--path-output", aside], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        new, old = Path(aside, "_build", "html"), html.with_name(".previous")
+        if done.returncode or not (new / "index.html").exists():
+            print(done.stdout, file=sys.stderr)
+            raise BuildFailed(
+                f"jupyter-book found errors or warnings in {book}, see above; the last book stays in place"
+            )
+        shutil.rmtree(old, ignore_errors=True)
+        try:
+            if html.exists():
+                os.replace(html, old)
+            os.replace(new, html)
+        except BaseException:
+            if old.exists() and not html.exists():
+                os.replace(old, html)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    return html

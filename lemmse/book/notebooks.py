@@ -1,0 +1,280 @@
+"""From a notebook source to an executed notebook: presets, keys, papermill, and what to keep when a cell fails.
+
+A notebook is executed again only if its key changes: a hash of its source, its parameters, the library code, the
+benchmarks, and the committed results. An executed notebook is complete or absent: it is written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lemmse.book.parameters import PRESETS, check_parameters, read_notebook, read_parameters
+from lemmse.checks import check_choice
+from lemmse.files import writable_folder, write_atomically
+
+LIBRARY = Path(__file__).parents[1]  # the code of the package
+STARTS = 3  # kernels race for sockets when several start at once
+_RECORD = """
+from IPython.display import display
+from lemmse.bench.machine import used
+display({"application/json": used()}, raw=True)
+"""
+
+
+class NotebookFailed(Exception):
+    """A cell raised: the message names notebook, cell and error, and where the partial notebook is."""
+
+    def __init__(self, notebook: str, reason: str, partial: Path) -> None:
+        super().__init__(f"{notebook}: {reason} [the partial notebook is {partial}]")
+        self.reason, self.partial = reason, partial
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout: the folders that the pipeline reads and writes, under one root."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The project that holds the folder `start` (default: the current one). Raises ValueError if there is none."""
+        start = (start or Path.cwd()).resolve()
+        for folder in (start, *start.parents):
+            if (folder / "_config.yml").exists() and (folder / "notebooks").is_dir():
+                return cls(folder)
+        raise ValueError(f"{str(start)!r} is in no checkout of lemmse (no folder above has _config.yml and notebooks/)")
+
+    @property
+    def sources(self) -> list[Path]:
+        """The notebook sources, in reading order."""
+        return sorted((self.root / "notebooks").glob("[0-9]*.py"))
+
+    def source(self, name: str) -> Path:
+        """A notebook by path, stem, or the beginning of its stem. Raises ValueError, listing the known ones."""
+        if name.endswith((".py", ".ipynb")) and Path(name).is_file():
+            return Path(name).resolve()
+        found = [p for p in self.sources if p.stem == name] or [p for p in self.sources if p.stem.startswith(name)]
+        if len(found) != 1:
+            known = ", ".join(p.stem for p in self.sources)
+            raise ValueError(
+                f"{'ambiguous' if found else 'unknown'} notebook {name!r}: choose one of {known}, or a path"
+            )
+        return found[0]
+
+    def preset(self, preset: str, source: Path) -> dict[str, Any]:
+        """The parameters of a notebook at a preset, the preset's own name among them if the notebook asks for it."""
+        import yaml
+
+        check_choice(preset, PRESETS, "preset")
+        path = self.root / "notebooks" / "presets" / f"{preset}.yaml"
+        try:
+            values = yaml.safe_load(path.read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ValueError(f"cannot read the preset {str(path)!r}: {error}") from None
+        if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+            raise ValueError(f"{str(path)!r} must map notebooks to {{parameter: value}}")
+        stems = [p.stem for p in self.sources]
+        for name in values:
+            check_choice(name, stems, f"notebook in {path.name}")
+        chosen = values.get(source.stem, {})
+        return {"preset": preset, **chosen} if "preset" in read_parameters(source) else chosen
+
+    def executed(self, preset: str, source: Path) -> Path:
+        """Where the executed notebook of a preset is kept."""
+        return self.root / "build" / "executed" / preset / f"{source.stem}.ipynb"
+
+    def key(self, source: Path, parameters: dict[str, Any]) -> str:
+        """The hash that an executed notebook is re-used by."""
+        return self.keys(source, [parameters])[0]
+
+    def keys(self, source: Path, points: list[dict[str, Any]]) -> list[str]:
+        """`key` at several parameters, the code read once."""
+        given = (library_digest(), _data_version(), version("torch"))
+        common = hashlib.sha256(source.read_bytes() + repr(given).encode())
+        for folder in (self.root / "results", self.root / "benchmarks"):
+            _add_files(common, folder)
+        if b"lemmse.sweep" in source.read_bytes():  # it may sweep over any other
+            _add_files(common, self.root / "notebooks")
+        stamps = functools.cache(_stamps)
+        keys = []
+        for parameters in points:
+            digest = common.copy()
+            digest.update(json.dumps(parameters, sort_keys=True).encode())
+            for value in filter(_is_path, parameters.values()):
+                digest.update(stamps(value))  # the user's images
+            keys.append(digest.hexdigest())
+        return keys
+
+    def read_from(self, points: list[dict[str, Any]]) -> set[Path]:
+        """The folders whose files the keys of these parameters depend on."""
+        given = {value for parameters in points for value in parameters.values() if _is_path(value)}
+        data = os.environ.get("LEMMSE_DATA")
+        ours = {self.root / name for name in ("results", "benchmarks", "notebooks")} | {LIBRARY}
+        return ours | {Path(value) for value in given} | ({Path(data)} if data else set())
+
+
+def library_digest() -> str:
+    """The hash of the code of the library."""
+    digest = hashlib.sha256()
+    _add_files(digest, LIBRARY)
+    return digest.hexdigest()
+
+
+def _data_version() -> list[str]:
+    """What the named data sets are: wheels, and files under `LEMMSE_DATA` with size and time; downloads are checksummed
+    by the library."""
+    wheels = [f"{name} {version(name)}" for name in ("scikit-image", "scikit-learn", "pillow")]
+    root = os.environ.get("LEMMSE_DATA")
+    files = [(path, path.stat()) for path in sorted(Path(root).glob("*/*"))] if root else []
+    return wheels + [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in files]
+
+
+def _add_files(digest: Any, folder: Path) -> None:
+    """Hash the code and the tables of a folder, with their names."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".csv", ".json")):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+
+
+def _is_path(value: Any) -> bool:
+    """Whether a parameter names a file or a folder; relative ones are made absolute before."""
+    return isinstance(value, str) and os.path.isabs(value) and os.path.exists(value)  # Path.exists may raise
+
+
+def _stamps(path: str) -> bytes:
+    """Name, size and time of a file, or of all files in a folder."""
+    files = sorted(p for p in (Path(path), *Path(path).rglob("*")) if p.is_file())
+    return "".join(f"{p}\0{p.stat().st_size}\0{p.stat().st_mtime_ns}\0" for p in files).encode()
+
+
+def execute(project: Project, source: Path, parameters: dict[str, Any], output: Path, *, progress: bool = True) -> bool:
+    """Execute a notebook into `output`, unless it is there with the same key; returns whether it was re-used.
+
+    Raises ValueError for parameters that the notebook does not take, and `NotebookFailed` if a cell raises; `output` is
+    then what it was, and the partial notebook lies in build/failed/.
+    """
+    check_parameters(source, parameters)
+    if output.suffix != ".ipynb" or output.resolve() == source.resolve():
+        raise ValueError(f"the executed notebook must be another .ipynb file than its source, got {str(output)!r}")
+    key = project.key(source, parameters)
+    if executed_key(output) == key:
+        return True
+    writable_folder(output.parent, "folder of executed notebooks")
+    write_notebook(run_notebook(source, parameters, key, project.root / "build", project.root, progress), output)
+    return False
+
+
+def executed_key(path: Path) -> str | None:
+    """The key of an executed notebook, None if there is none or it can't be read."""
+    try:
+        return json.loads(path.read_text())["metadata"]["lemmse"]["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def run_notebook(
+    source: Path, parameters: dict[str, Any], key: str, build: Path, cwd: Path, progress: bool = False
+) -> Any:
+    """The notebook, executed by papermill in this interpreter's environment and the folder `cwd`.
+
+    build: holds what is temporary (running/), the partial notebook of a failure (failed/), and kernel.log. How it went
+    is in metadata.lemmse. A kernel that does not start is started again. Raises `NotebookFailed`.
+    """
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from lemmse.book import kernel
+
+    log = build / "kernel.log"
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel of this environment, not another
+    os.environ.pop("JUPYTER_PATH", None)
+    os.environ[kernel.LOG] = str(log)
+    failed = build / "failed" / f"{source.stem}.ipynb"
+    aside = build / "running" / f"{source.stem}.{os.getpid()}.ipynb"
+    writable_folder(aside.parent, "folder of running notebooks")
+    writable_folder(failed.parent, "folder of failed notebooks")
+    notebook = read_notebook(source)
+    notebook.cells.append(nbformat.v4.new_code_cell(_RECORD, id="record-of-the-run"))
+    started = time.monotonic()
+    try:
+        for start in range(1, STARTS + 1):
+            write_notebook(notebook, aside)
+            try:
+                papermill.execute_notebook(
+                    aside,
+                    aside,
+                    parameters=parameters,
+                    kernel_name="python3",
+                    cwd=cwd,
+                    config=_kernel_config(),
+                    progress_bar={"desc": source.stem} if progress else False,
+                    stderr_file=sys.stderr if progress else None,
+                )
+            except DeadKernelError:
+                raise
+            except RuntimeError:  # what jupyter_client raises if no kernel answers
+                if start == STARTS or _last_started(aside):
+                    raise
+            else:
+                break
+        notebook = nbformat.read(aside, as_version=4)
+        aside.unlink()
+        failed.unlink(missing_ok=True)
+    except PapermillExecutionError as error:
+        what = f"{_last_started(aside)} raised {error.ename}: {error.evalue}"
+    except (DeadKernelError, RuntimeError) as error:
+        name = log.relative_to(cwd) if log.is_relative_to(cwd) else log.name
+        where = _last_started(aside) or "the start"
+        what = f"the kernel died in {where}, often for lack of memory ({error}; its log is {name})"
+    else:
+        (record,) = (output.data["application/json"] for output in notebook.cells.pop().outputs if "data" in output)
+        notebook.metadata.pop("papermill", None)  # paths and times, noise in a diff
+        for cell in notebook.cells:
+            cell.metadata.pop("papermill", None)
+        seconds = round(time.monotonic() - started, 2)
+        notebook.metadata["lemmse"] = {"key": key, "parameters": parameters, "seconds": seconds, **record}
+        return notebook
+    finally:
+        if aside.exists():
+            os.replace(aside, failed)
+    raise NotebookFailed(source.stem, " ".join(what.split()), failed)
+
+
+def _last_started(path: Path) -> str:
+    """The code cell of the source that was started last, by its number and first line of code; "" if none was."""
+    import nbformat
+
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    cells = [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    started = [i for i, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time")]
+    if not started:
+        return ""
+    code = [x for x in cells[started[-1]].source.splitlines() if x.strip() and not x.lstrip().startswith("#")]
+    return f"code cell {started[-1] + 1} ({code[0] if code else ''!r})"
+
+
+def _kernel_config() -> Any:
+    """Kernels over Unix sockets where there are any: TCP ports are raced for, and open to other users."""
+    from traitlets.config import Config
+
+    short = len(tempfile.gettempdir()) < 85  # the path of a socket has some hundred characters at most
+    transport = {"KernelManager": {"transport": "ipc"}} if os.name == "posix" and short else {}
+    return Config({"NotebookClient": {"kernel_manager_class": "lemmse.book.kernel.LoggedKernelManager"}, **transport})
+
+
+def write_notebook(notebook: Any, path: Path) -> None:
+    """Write a notebook in one step."""
+    import nbformat
+
+    write_atomically(path, lambda temporary: nbformat.write(notebook, temporary))

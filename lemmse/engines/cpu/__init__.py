@@ -1,0 +1,1 @@
+"""The engines compiled for CPUs."""

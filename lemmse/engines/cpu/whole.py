@@ -1,0 +1,132 @@
+"""Whole images on CPUs: few rows, as many value channels as features. One pass over the memory, with no matrix.
+
+Each training image is compared with every query, and added to the means of those to which it matters, while it is in
+the cache. A distance is summed as squared differences, in float32, and again in float64 where its rounding could show:
+within `_CLOSE` bits of the largest weight. Tested against the plain engine in `gemm`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from lemmse.engines.cpu.vectors import JIT, LOG2E, NEGLIGIBLE, insert, squared_distance
+from lemmse.engines.plain.gemm import Block
+from lemmse.engines.state import SoftmaxState
+
+_CLOSE = 20.0  # bits
+_ROUNDING = 2.0**-20  # of a float32 sum of squares, relative: partial sums run in parallel
+_GROWTH = 24.0  # bits by which a logit may exceed that of the reference
+_FLUSH = 64  # images summed in float32
+_LEAST = 1 << 22  # squared differences that are worth a thread of their own
+_VECTOR = {"fastmath": {"reassoc", "contract", "nsz"}, **JIT}
+
+
+@numba.njit(**_VECTOR)
+def _rough_distance(q, a):
+    """The squared distance of two images in float32, of features that are subtracted in their own dtype."""
+    d = np.float32(0)
+    for f in range(len(q)):
+        difference = np.float32(q[f] - a[f])
+        d += difference * difference
+    return d
+
+
+@numba.njit(**_VECTOR)
+def _add_image(e, u, centre, s1, s2):
+    """s1 += e (u - c), s2 += e (u - c)^2, float32."""
+    for c in range(len(u)):
+        value = u[c] - centre
+        first = e * value
+        s1[c] += first
+        s2[c] += first * value
+
+
+@numba.njit(**_VECTOR)
+def _flush(part, whole):
+    """Add a float32 sum to a float64 one, and clear it."""
+    for c in range(len(part)):
+        whole[c] += part[c]
+        part[c] = 0
+
+
+@numba.njit(**JIT)
+def _kernel(q, keys, values, centre, scale2, reference, s0, s00, s1, s2, top, numbers):
+    """All rows of q against all keys: updates reference (Q,), s0, s00 (Q,), s1, s2 (Q, C), top and numbers (Q, k).
+
+    q: (Q, F), keys: (K, F), values: (K, C) float32. scale2: (Q,), -logit / D in bits.
+    """
+    part1, part2 = np.zeros(s1.shape, np.float32), np.zeros(s1.shape, np.float32)
+    for i in range(len(keys)):
+        for m in range(len(q)):
+            d = np.float64(_rough_distance(q[m], keys[i]))
+            margin = d * _ROUNDING * scale2[m]
+            x = (reference[m] - d) * scale2[m]
+            nearest = len(top[m]) > 0 and d * (1 - _ROUNDING) < top[m, -1]
+            if x < NEGLIGIBLE - margin and not nearest:
+                continue
+            if x > -_CLOSE - margin or nearest:
+                d = squared_distance(q[m], keys[i])
+                x = (reference[m] - d) * scale2[m]
+                if nearest:
+                    insert(top[m], numbers[m], d, i)
+            if x > _GROWTH:
+                ratio = 2.0 ** max(-x, -150.0)
+                for total in (s1, s2):
+                    total[m] *= ratio
+                part1[m] *= np.float32(ratio)
+                part2[m] *= np.float32(ratio)
+                s0[m] *= ratio
+                s00[m] *= ratio * ratio
+                reference[m], x = d, 0.0
+            if x > NEGLIGIBLE:
+                e = 2.0**x
+                s0[m] += e
+                s00[m] += e * e
+                _add_image(np.float32(e), values[i], np.float32(centre), part1[m], part2[m])
+        if i % _FLUSH == _FLUSH - 1 or i == len(keys) - 1:
+            for m in range(len(q)):
+                _flush(part1[m], s1[m])
+                _flush(part2[m], s2[m])
+
+
+def accumulate(
+    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+) -> SoftmaxState:
+    """The contract of `gemm.accumulate` on the CPU, for rows (Q, 1) and values of float32 accuracy."""
+    q = queries[:, 0].contiguous()
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for block in blocks:
+            count = len(block[0])
+            share = max(-(-count // torch.get_num_threads()), _LEAST // q.numel())
+            starts = range(0, count, share)
+            run = partial(_sum, state, q, block, scale, centre, share)
+            for part in list(pool.map(run, starts)) if len(starts) > 1 else [run(0)]:
+                state = state.merge(part)
+    return state
+
+
+def _sum(
+    state: SoftmaxState, q: Tensor, block: Block, scale: Tensor, centre: float, share: int, start: int
+) -> SoftmaxState:
+    """The state of `share` keys of a block from `start` on; what is known from `state` tells which cannot matter."""
+    keys, values, sources = (part[start : start + share] for part in block)
+    reference = -state.max[:, 0] / scale
+    top = -state.top_logits[:, 0, -1:].repeat(1, state.top_k) / scale[:, None]
+    numbers = torch.full(top.shape, -1)
+    s0, s00, s1, s2 = (torch.zeros_like(sums[:, 0]) for sums in (state.s0, state.s00, state.s1, state.s2))
+    _kernel(
+        *(part.contiguous().numpy() for part in (q, keys, values.float())),
+        *(centre, (scale * LOG2E).numpy()),
+        *(part.numpy() for part in (reference, s0, s00, s1, s2, top, numbers)),
+    )
+    logits = torch.where(numbers < 0, -torch.inf, -scale[:, None] * top)
+    found = torch.where(numbers[..., None] < 0, -1, sources[numbers.clamp_min(0)])
+    rows = (-scale * reference, s0, s00, s1, s2, logits, found)
+    return SoftmaxState(*(part[:, None] for part in rows))

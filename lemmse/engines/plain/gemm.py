@@ -1,0 +1,78 @@
+"""Whitened features: the Mahalanobis distance of two patches is a Euclidean one, and a matrix product gives them all.
+
+    |q - a|^2 = |q - c|^2 + |a - c|^2 - 2 <q - c, a - c>
+
+for features centred at c. The expansion cancels, so the product is taken in float64: in float32 it would lose the small
+distances that decide at small sigma. Differentiable in q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lemmse.engines.state import SoftmaxState
+
+_BLOCK = 1 << 22  # pairs held at once
+
+
+Block = tuple[Tensor, Tensor, Tensor]
+
+
+def accumulate(
+    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+) -> SoftmaxState:
+    """Merge all pairs (query row, key) into the state.
+
+    queries: (Q, n, F). blocks: of keys (K, F), values (K, C) and sources (K, 3) int64. scale: (Q,), the logit is
+    `-scale * |q - a|^2`. centre: is subtracted from the values. All sums are taken in float64.
+    """
+    queries, scale = queries.double(), scale.double()
+    count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
+    for keys, values, sources in blocks:
+        keys, u = keys.double(), values.double() - centre
+        mean = keys.mean(0)
+        q = queries - mean
+        norms = q.square().sum(-1, keepdim=True)
+        for part in torch.arange(len(keys), device=keys.device).split(count):
+            a = keys[part] - mean
+            d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
+            state = state.merge(block_state(-scale[:, None, None] * d, u[part], sources[part], state.top_k))
+    return state
+
+
+def accumulate_positions(
+    state: SoftmaxState,
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    scale: Tensor,
+    *,
+    log_pdet: Tensor,
+    sources: Tensor,
+    positions: Tensor,
+) -> SoftmaxState:
+    """As `accumulate` where each of k key positions has a metric of its own: the plain per-position path.
+
+    queries: (Q, n, k, F), the rows `positions` (n,) of the state, seen through the metric of each key position. keys:
+    (B, k, F). values: (B, k, C). log_pdet: (k,), subtracted from the logits. sources: (B, k, 3).
+    """
+    queries, keys, scale = queries.double(), keys.double(), scale.double()
+    for j in range(keys.shape[1]):
+        d = (queries[:, :, j, None] - keys[:, j]).square().sum(-1)
+        logits = -scale[:, None, None] * d - log_pdet[j]
+        state = state.merge_at(positions, block_state(logits, values[:, j], sources[:, j], state.top_k))
+    return state
+
+
+def block_state(logits: Tensor, values: Tensor, sources: Tensor, top_k: int) -> SoftmaxState:
+    """The state of float64 logits (Q, n, K) of keys with values (K, C) and sources (K, 3)."""
+    return SoftmaxState.of_block(
+        logits,
+        dim=-1,
+        moments=lambda e: (e @ values.double(), e @ values.double().square()),
+        sources=lambda j: sources[j],
+        top_k=top_k,
+    )

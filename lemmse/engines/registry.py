@@ -1,0 +1,122 @@
+"""Which engine serves a task: its device, dtype, sizes, and whether gradients are asked for.
+
+An engine of the box family has `accumulate(state, queries, keys, values, scale, *, patch_size, strata, first_image)`;
+the plain one in `box` states the contract. `ENGINES` maps their public names to what they can serve and to modules,
+imported when first used.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+import torch
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is asked of an engine: to compare images (C, H, W), padding included, of a dtype on a device, and whether
+    gradients are.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: torch.dtype
+    device: torch.device
+    differentiable: bool = False
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A module of this package and what it can serve: a type of device, a dtype, gradients, sizes; a package it needs.
+
+    streams: its memory does not grow with the product of queries and training images. in_place: nor with the number of
+    training images in a block, unless features must be made of them.
+    """
+
+    module: str
+    device: str | None = None
+    dtype: torch.dtype | None = None
+    differentiable: bool = True
+    most_channels: int | None = None
+    longest_side: int | None = None
+    package: str | None = None
+    streams: bool = False
+    in_place: bool = False
+
+    def load(self) -> ModuleType:
+        """Its module."""
+        return import_module(f"lemmse.engines.{self.module}")
+
+    def is_made_for(self, task: Task) -> bool:
+        """Whether dtype and device are those of this engine."""
+        return self.device in (None, task.device.type) and self.dtype in (None, task.dtype)
+
+    def refusal(self, task: Task) -> str:
+        """Why it cannot serve a task; empty if it can."""
+        channels, *sides = task.shape
+        if self.device not in (None, task.device.type):
+            return f"it needs images on {self.device}"
+        if self.dtype not in (None, task.dtype):
+            return f"it needs {self.dtype}"
+        if task.differentiable and not self.differentiable:
+            return "it has no gradient"
+        if self.most_channels and channels > self.most_channels:
+            return f"it takes at most {self.most_channels} channels"
+        if self.longest_side and max(sides) > self.longest_side:
+            return f"it takes sides of at most {self.longest_side} pixels"
+        if self.package and not find_spec(self.package):
+            return f"it needs the package {self.package}, which is not installed"
+        return ""
+
+
+ENGINES = {
+    "numba": Engine("cpu.box", device="cpu", dtype=torch.float32, differentiable=False, streams=True),
+    "triton": Engine(
+        "cuda.box",
+        device="cuda",
+        dtype=torch.float32,
+        differentiable=False,
+        most_channels=4,
+        longest_side=64,  # its tiles of a whole image live in registers
+        package="triton",
+        streams=True,
+    ),
+    "torch": Engine("plain.box"),
+    "mixed": Engine("cpu.gemm", device="cpu", dtype=torch.float32, differentiable=False),
+    "direct": Engine("cpu.whole", device="cpu", dtype=torch.float32, differentiable=False, streams=True, in_place=True),
+    "gemm": Engine("plain.gemm"),
+    "position": Engine("plain.gemm"),
+    "correlation": Engine("plain.correlation"),
+}
+
+
+def choose_engine(names: Iterable[str], task: Task, asked: str = "auto") -> str:
+    """The first of the engines `names`, the fastest first, that serves the task; or the one asked for.
+
+    Warns where one that is made for this dtype and device must be passed over. Raises ValueError, naming those that can
+    serve, if the one asked for cannot.
+    """
+    names = list(names)
+    refusals = {name: ENGINES[name].refusal(task) for name in names}
+    able = [name for name, refusal in refusals.items() if not refusal]
+    if asked == "auto":
+        for name in names[: names.index(able[0])]:
+            if ENGINES[name].is_made_for(task):
+                warnings.warn(
+                    f"engine {name!r} cannot serve here, {refusals[name]}: {able[0]!r} does, more slowly",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return able[0]
+    if asked not in able:
+        why = f": {refusals[asked]}" if asked in names else ""
+        gradients = " with gradients" if task.differentiable else ""
+        raise ValueError(
+            f"engine {asked!r} cannot serve this operator, pre_inverse and padding in {task.dtype} on {task.device}"
+            f"{gradients}{why}: choose 'auto' or one of {', '.join(map(repr, able))}"
+        )
+    return asked

@@ -1,0 +1,70 @@
+"""What an estimator knows: the sums over its data set, which merge with those over others, and what they say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from lemmse.engines.state import SoftmaxState
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What one pass over the data set says of the clean image, for each pixel of Q queries.
+
+    mean, variance: (Q, C, H, W). log_density: (Q, H, W), natural log of the density of the noisy patch (image, for
+    MMSE and E-MMSE), joint over channels, on its subspace where the noise is singular. effective_samples: (Q, H, W),
+    `1 / sum w^2`. With top_k = k > 0 also weights: (Q, H, W, k), descending, normalised over all pairs, and indices:
+    (Q, H, W, k, 3) int64 = image, row, column of the source pixel (weight 0 and -1 where fewer than k pairs compete);
+    else None.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    log_density: Tensor
+    effective_samples: Tensor
+    weights: Tensor | None
+    indices: Tensor | None
+
+
+@dataclass(frozen=True)
+class PartialSum:
+    """The sums over one shard of the data set: made by `estimator.partial`, turned into a Posterior by `finish`.
+
+    state: rows and channels as the estimator lays them out. count: images of the shard. sigma: (Q,), noise levels of
+    the queries. `merge` is associative up to rounding, so shards can be summed on any device or machine, in any tree.
+    """
+
+    state: SoftmaxState
+    count: int
+    sigma: Tensor
+
+    def merge(self, other: PartialSum) -> PartialSum:
+        """The sums over the images of this shard followed by those of the other, whose images are numbered on.
+
+        Raises ValueError if the two are not sums for the same queries, noise levels, image size and top_k, on one
+        device.
+        """
+        if self.sigma.device != other.sigma.device:
+            raise ValueError(
+                f"partial sums merge on one device, got sums on {self.sigma.device} and {other.sigma.device}: move one "
+                "by `to`"
+            )
+        ours, theirs = ([tuple(f.shape) for f in vars(part.state).values()] for part in (self, other))
+        if ours != theirs or not torch.equal(self.sigma, other.sigma):
+            raise ValueError(
+                "partial sums merge if they are of the same queries, noise levels and top_k: got sums of shape "
+                f"{ours[3]} and {theirs[3]}, top_k {self.state.top_k} and {other.state.top_k}, sigma "
+                f"{self.sigma.tolist()} and {other.sigma.tolist()}"
+            )
+        sources = other.state.top_sources.clone()
+        sources[..., 0] += torch.where(sources[..., 0] < 0, 0, self.count)
+        state = self.state.merge(replace(other.state, top_sources=sources))
+        return PartialSum(state, self.count + other.count, self.sigma)
+
+    def to(self, device: torch.device) -> PartialSum:
+        """The same sums on another device."""
+        state = SoftmaxState(*(getattr(self.state, field.name).to(device) for field in fields(self.state)))
+        return PartialSum(state, self.count, self.sigma.to(device))

@@ -1,0 +1,7 @@
+"""What is measured, `y = A x + e`, and what the network is given of it, `z = B y`."""
+
+from __future__ import annotations
+
+from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Linear, Nonlinear, Physics
+
+__all__ = ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"]

@@ -1,0 +1,327 @@
+"""Forward operators `y = A x + e`, `e ~ N(0, sigma^2 I)`, on images (Q, C, H, W), alike and apart for each channel.
+
+Every operator offers `A`, its adjoint `A_adjoint` (`<A x, y> = <x, A_adjoint y>`), its pseudo-inverse `A_dagger`, and
+`measure`. The linear ones also say what `A^T A` looks like, which is all that the pre-inverses need:
+
+    diagonal    A = diag(mask)                          Denoising, Inpainting
+    circulant   A^T A has the real spectrum t(f) >= 0   Blur, FourierSampling
+    dense       A is a matrix                           Linear
+    nonlinear   no structure, physics-agnostic only     Nonlinear
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lemmse.checks import check_batch, check_sigma
+
+COMPLEX = (torch.complex64, torch.complex128)
+RTOL = 1e-6
+
+
+class Physics(nn.Module):
+    """A forward operator A; the noise is white, real, and complex where the measurements are."""
+
+    def A(self, x: Tensor) -> Tensor:
+        """Noiseless measurement of the images x (Q, C, H, W)."""
+        raise NotImplementedError
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Adjoint: `Re <A x, y> = <x, A_adjoint(y)>`, measurements to images (Q, C, H, W)."""
+        raise NotImplementedError
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """Moore-Penrose pseudo-inverse, measurements to images (Q, C, H, W)."""
+        raise NotImplementedError
+
+    def measure(self, x: Tensor, sigma: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """`A x + e`, e ~ N(0, sigma^2 I) on every measurement, unseen pixels and both complex parts included.
+
+        x: (Q, C, H, W). sigma: number or (Q,), positive (`A` gives the noiseless measurement). generator: source of the
+        noise, on any device. Raises ValueError for a sigma that is not positive and finite.
+        """
+        clean = self.A(x)
+        sigma = check_sigma(sigma, len(clean), clean)
+        device = clean.device if generator is None else generator.device
+        real_dtype = clean.real.dtype
+        shape = (2, *clean.shape) if clean.is_complex() else clean.shape
+        noise = torch.randn(shape, generator=generator, dtype=real_dtype, device=device).to(clean.device)
+        if clean.is_complex():
+            noise = torch.complex(noise[0], noise[1])
+        return clean + sigma.reshape(-1, *[1] * (clean.ndim - 1)) * noise
+
+
+class DiagonalPhysics(Physics):
+    """`A = diag(m)`, a mask m of zeros and ones: self-adjoint and its own pseudo-inverse."""
+
+    def mask_on(self, height: int, width: int) -> Tensor:
+        """The mask (H, W) as float64; raises ValueError if it is of another size."""
+        raise NotImplementedError
+
+    def A(self, x: Tensor) -> Tensor:
+        """`m * x`."""
+        check_batch(x, "images")
+        return x * self.mask_on(*x.shape[-2:]).to(x)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """`m * y`."""
+        return self.A(y)
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """`m * y`."""
+        return self.A(y)
+
+
+class Denoising(DiagonalPhysics):
+    """`A = I`."""
+
+    def mask_on(self, height: int, width: int) -> Tensor:
+        """All ones."""
+        return torch.ones(height, width, dtype=torch.float64)
+
+    def A(self, x: Tensor) -> Tensor:
+        """x itself."""
+        return check_batch(x, "images")
+
+
+class Inpainting(DiagonalPhysics):
+    """`A x = m * x`, the same pixels for all channels.
+
+    mask: 0/1 or bool, (H, W), (1, H, W) or (1, 1, H, W), 1 = seen. A wholly masked image is allowed: the answer is then
+    the mean clean pixel. Raises ValueError for other values, for a mask per channel, for images of another size.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", check_mask(mask))
+
+    def mask_on(self, height: int, width: int) -> Tensor:
+        """The mask, for images of its own size."""
+        return _of_size(self.mask, height, width)
+
+
+class CirculantPhysics(Physics):
+    """A for which `A^T A` is a circular convolution with the real spectrum `t(f) = normal_spectrum(H, W)`.
+
+    `A_dagger = (A^T A)^+ A^T`: the frequencies with singular value sqrt(t) below `RTOL` of the largest count as lost.
+    """
+
+    def normal_spectrum(self, height: int, width: int) -> Tensor:
+        """Eigenvalues t (H, W) >= 0 of `A^T A`, float64, in `fft2` order."""
+        raise NotImplementedError
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """`F^-1 [1[t > 0] / t] F A^T y`, computed in float64."""
+        back = self.A_adjoint(y.to(torch.complex128 if y.is_complex() else torch.float64))
+        inverse = invert_spectrum(self.normal_spectrum(*back.shape[-2:]), RTOL)
+        return filter_images(back, inverse).to(y.real.dtype)
+
+
+class Blur(CirculantPhysics):
+    """Circular convolution `A(x)[i] = sum_j k[j] x[i - (j - c)]`, `c = (kh//2, kw//2)`.
+
+    kernel: (kh, kw), real, finite, not all zero, not larger than the image. Raises ValueError otherwise.
+    """
+
+    def __init__(self, kernel: Tensor) -> None:
+        super().__init__()
+        if not isinstance(kernel, Tensor) or kernel.ndim != 2 or kernel.numel() == 0:
+            found = tuple(kernel.shape) if isinstance(kernel, Tensor) else type(kernel).__name__
+            raise ValueError(f"kernel must be a tensor of shape (kh, kw), got {found}")
+        if kernel.is_complex() or not bool(torch.isfinite(kernel).all()):
+            raise ValueError("kernel must be real and finite, but it is complex or holds NaN or infinity")
+        if not bool((kernel != 0).any()):
+            raise ValueError("kernel must not be all zero: it would erase every image")
+        self.register_buffer("kernel", kernel.detach().to(torch.float64))
+
+    def transfer(self, height: int, width: int) -> Tensor:
+        """`fft2` of the kernel centred at the origin, (H, W) complex128."""
+        kh, kw = self.kernel.shape
+        if kh > height or kw > width:
+            raise ValueError(f"kernel of {kh} x {kw} is larger than the image of {height} x {width}")
+        padded = self.kernel.new_zeros(height, width)
+        padded[:kh, :kw] = self.kernel
+        return torch.fft.fft2(padded.roll((-(kh // 2), -(kw // 2)), (0, 1)))
+
+    def normal_spectrum(self, height: int, width: int) -> Tensor:
+        """`|h(f)|^2`."""
+        return self.transfer(height, width).abs().square()
+
+    def A(self, x: Tensor) -> Tensor:
+        """Blurred images, the convolution done in float64."""
+        check_batch(x, "images")
+        return filter_images(x, self.transfer(*x.shape[-2:]))
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Correlation with the kernel."""
+        check_batch(y, "measurements")
+        return filter_images(y, self.transfer(*y.shape[-2:]).conj())
+
+
+class FourierSampling(CirculantPhysics):
+    """`A x = mask * fft2(x, norm="ortho")`, DC at [0, 0]: single-coil accelerated MRI of real images.
+
+    mask: as for `Inpainting`, over frequencies. Measurements are complex (Q, C, H, W); the noise has variance sigma^2
+    in the real and in the imaginary part, at every frequency. `A^T A` has the spectrum `t(f) = (m(f) + m(-f)) / 2`.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", check_mask(mask))
+
+    def normal_spectrum(self, height: int, width: int) -> Tensor:
+        """`(m(f) + m(-f)) / 2`."""
+        mask = _of_size(self.mask, height, width)
+        return (mask + mask.flip(0, 1).roll((1, 1), (0, 1))) / 2
+
+    def A(self, x: Tensor) -> Tensor:
+        """Sampled spectrum, complex (Q, C, H, W)."""
+        check_batch(x, "images")
+        return torch.fft.fft2(x, norm="ortho") * _of_size(self.mask, *x.shape[-2:]).to(x)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """`Re F^H (mask * y)`."""
+        check_batch(y, "measurements", COMPLEX)
+        return self.to_image(y * _of_size(self.mask, *y.shape[-2:]).to(y.device, y.real.dtype))
+
+    @staticmethod
+    def to_image(y: Tensor) -> Tensor:
+        """`Re F^H y`, without the mask: the physics-agnostic input, whose noise is white."""
+        return torch.fft.ifft2(check_batch(y, "measurements", COMPLEX), norm="ortho").real
+
+
+class Linear(Physics):
+    """Any linear map of the H*W pixels of each channel: `A x = matrix @ x.flatten()`.
+
+    matrix: (M, H*W), real and finite. Measurements are (Q, C, H, W) where M = H*W, else (Q, C, M). For small images:
+    the estimators treat every position apart. `A_adjoint` and `A_dagger` return square images unless `shape` is given.
+    """
+
+    def __init__(self, matrix: Tensor, shape: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        if not isinstance(matrix, Tensor) or matrix.ndim != 2 or matrix.numel() == 0:
+            found = tuple(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
+            raise ValueError(f"matrix must be a tensor of shape (M, H*W), got {found}")
+        if matrix.is_complex() or not bool(torch.isfinite(matrix).all()):
+            raise ValueError("matrix must be real and finite, but it is complex or holds NaN or infinity")
+        self.register_buffer("matrix", matrix.detach().to(torch.float64))
+        self.shape = shape
+
+    def matrix_on(self, height: int, width: int) -> Tensor:
+        """The matrix (M, H*W) float64, for images of H x W pixels; raises ValueError if its width is another."""
+        if self.matrix.shape[1] != height * width:
+            raise ValueError(
+                f"matrix has {self.matrix.shape[1]} columns, but images of {height} x {width} have {height * width}"
+            )
+        return self.matrix
+
+    def A(self, x: Tensor) -> Tensor:
+        """`matrix @ x`, computed in float64."""
+        check_batch(x, "images")
+        y = (x.flatten(2).double() @ self.matrix_on(*x.shape[-2:]).to(x.device).T).to(x.dtype)
+        return y.reshape(x.shape) if y.shape[-1] == x.shape[-2] * x.shape[-1] else y
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """`matrix.T @ y`."""
+        return self._to_images(y, self.matrix.T)
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """`pinv(matrix) @ y`, singular values below `RTOL` of the largest count as zero."""
+        return self._to_images(y, invert_matrix(self.matrix, RTOL))
+
+    def _to_images(self, y: Tensor, matrix: Tensor) -> Tensor:
+        flat = y.flatten(2)
+        if y.ndim < 3 or flat.shape[-1] != matrix.shape[1]:
+            raise ValueError(f"measurements must hold {matrix.shape[1]} values a channel, got shape {tuple(y.shape)}")
+        pixels = matrix.shape[0]
+        side = round(pixels**0.5)
+        shape = self.shape or (tuple(y.shape[2:]) if y.ndim == 4 and matrix.shape[1] == pixels else (side, side))
+        if shape[0] * shape[1] != pixels:
+            raise ValueError(f"{pixels} pixels are no square image: pass Linear(matrix, shape=(H, W))")
+        return (flat.double() @ matrix.to(y.device).T).to(y.dtype).reshape(*y.shape[:2], *shape)
+
+
+class Nonlinear(Physics):
+    """Any map `fn` of a batch of images (Q, C, H, W) that keeps Q, H and W; physics-agnostic only."""
+
+    def __init__(self, fn: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        if not callable(fn):
+            raise ValueError(f"fn must be callable, got {type(fn).__name__}")
+        self.fn = fn
+
+    def A(self, x: Tensor) -> Tensor:
+        """`fn(x)`."""
+        y = self.fn(check_batch(x, "images"))
+        if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[0] != x.shape[0] or y.shape[2:] != x.shape[2:]:
+            found = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ValueError(f"fn must keep the batch, height and width of {tuple(x.shape)}, but returned {found}")
+        return y
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Raises ValueError: a nonlinear map has none."""
+        raise ValueError("a nonlinear map has no adjoint: use pre_inverse='identity'")
+
+    def A_dagger(self, y: Tensor) -> Tensor:
+        """Raises ValueError: a nonlinear map has none."""
+        raise ValueError("a nonlinear map has no pseudo-inverse: use pre_inverse='identity'")
+
+
+def filter_images(x: Tensor, spectrum: Tensor) -> Tensor:
+    """`F^-1 [spectrum * F x]` of real images, computed in float64 and returned in the dtype of x."""
+    return torch.fft.ifft2(torch.fft.fft2(x.double()) * spectrum.to(x.device)).real.to(x.dtype)
+
+
+def invert_spectrum(t: Tensor, rtol: float) -> Tensor:
+    """`1/t` where sqrt(t), a singular value, exceeds rtol of the largest, else 0; warns where the rank is ambiguous."""
+    values = t.clamp_min(0).sqrt()
+    kept = kept_values(values, rtol, "singular value")
+    return torch.where(kept, 1 / t.where(kept, torch.ones_like(t)), torch.zeros_like(t))
+
+
+def invert_matrix(matrix: Tensor, rtol: float) -> Tensor:
+    """Pseudo-inverse of a matrix by its SVD, cut at rtol of the largest singular value; warns as `kept_values`."""
+    left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
+    kept = kept_values(values, rtol, "singular value")
+    return (right[kept].T / values[kept]) @ left[:, kept].T
+
+
+def kept_values(values: Tensor, rtol: float, what: str) -> Tensor:
+    """Which non-negative values count as non-zero: those above rtol of the largest. Warns if one is within 3x of it."""
+    largest = values.max() if values.numel() else values.new_zeros(())
+    cut = rtol * largest
+    close = (values > cut / 3) & (values < cut * 3)
+    if bool(close.any()):
+        value = float(values[close][0])
+        warnings.warn(
+            f"ambiguous rank: {what} {value:.3g} is within 3 x of the cut {float(cut):.3g}, {rtol:g} of the largest",
+            UserWarning,
+            stacklevel=2,
+        )
+    return values > cut
+
+
+def check_mask(mask: Tensor) -> Tensor:
+    """Return a mask of zeros and ones as (H, W) float64; raises ValueError for other shapes and values."""
+    if not isinstance(mask, Tensor):
+        raise ValueError(f"mask must be a torch tensor, got {type(mask).__name__}")
+    if mask.ndim not in (2, 3, 4) or mask.numel() == 0 or any(n != 1 for n in mask.shape[:-2]):
+        raise ValueError(
+            "mask must be of shape (H, W), (1, H, W) or (1, 1, H, W), the same for all channels, "
+            f"got {tuple(mask.shape)}"
+        )
+    values = mask.detach().reshape(mask.shape[-2:])
+    wrong = (values != 0) & (values != 1)
+    if bool(wrong.any()):
+        raise ValueError(f"mask must hold only 0 and 1 (1 = seen), got {values[wrong][0].item()}")
+    return values.to(torch.float64)
+
+
+def _of_size(mask: Tensor, height: int, width: int) -> Tensor:
+    if tuple(mask.shape) != (height, width):
+        raise ValueError(f"mask is {mask.shape[0]} x {mask.shape[1]}, but the images are {height} x {width}")
+    return mask

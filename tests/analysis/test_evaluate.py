@@ -1,0 +1,158 @@
+"""The comparison of networks and formula, and the figures that show it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+
+import lemmse
+from lemmse import figures
+from lemmse.analysis import evaluate as comparison
+from tests.conftest import random_images
+
+X = random_images(8, 1, 9, 8, torch.float32)
+FORMULA = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_compare_measures_what_it_says():
+    torch.manual_seed(0)
+    nets = {"ResNet": lemmse.ResNet(1, 3), "UNet": lemmse.UNet(1, 3)}
+    frame = comparison.compare(nets, FORMULA, X[:3], [0.1, 0.4], generator=generator(), progress=False)
+    assert len(frame) == 2 * 2 * 3
+    y = lemmse.Denoising().measure(X[:3], 0.1, generator=generator())
+    with torch.no_grad():
+        expected = lemmse.psnr(nets["UNet"](y, 0.1), FORMULA(y, 0.1))
+    found = frame[(frame.network == "UNet") & (frame.sigma == 0.1)].network_formula
+    torch.testing.assert_close(torch.tensor(found.to_list()).double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_physics_aware_networks_see_b_y():
+    physics = lemmse.Blur(torch.tensor([[0.25, 0.5, 0.25]]))
+    formula = lemmse.LocalEquivariantMMSE(X, physics, patch_size=3, pre_inverse="tikhonov")
+    found = comparison.restore({}, formula, X[:2], 0.1, generator())
+    y = physics.measure(X[:2], 0.1, generator=generator())
+    torch.testing.assert_close(found["measurement"], formula.pre_inverse(y))
+    one = comparison.restore_one({}, formula, X[0], 0.1, seed=0)
+    torch.testing.assert_close(one["formula"], formula(physics.measure(X[:1], 0.1, generator=generator()), 0.1)[0])
+
+
+def test_summary_with_an_exact_image():
+    rows = {"network_formula": [float("inf"), 60.0], "network_truth": [30.0, 20.0], "formula_truth": [30.0, 20.0]}
+    table = comparison.summarise(pd.DataFrame({"sigma": [0.1, 0.1], **rows}), ["sigma"])
+    assert table.loc[0.1].to_list() == ["80.0 ± 20.0", "25.0 ± 5.0", "25.0 ± 5.0"]
+
+
+def test_brute_force_agrees_and_checks():
+    y = lemmse.Denoising().measure(X[:2], 0.2, generator=generator())
+    pixels = [(0, 0), (4, 7)]
+    exact = comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, pixels)
+    ours = torch.stack([FORMULA(y, 0.2)[:, :, r, c] for r, c in pixels], -1)
+    torch.testing.assert_close(ours.double(), exact, rtol=0, atol=1e-6)
+    with pytest.raises(ValueError, match=r"pixel \(9, 0\) is outside"):
+        comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, [(9, 0)])
+
+
+def test_formula_error_finds_an_error():
+    y = lemmse.Denoising().measure(X[:2], 0.2, generator=generator())
+    assert comparison.formula_error(FORMULA, y, 0.2) < 1e-5
+    wrong = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
+    wrong.patch_size = 5  # what is written out is now another formula
+    assert comparison.formula_error(wrong, y, 0.2, [(4, 4)]) > 1e-3
+
+
+def test_evaluation_images_are_of_both_splits():
+    images = lemmse.load_images("photos", count=9, size=12, channels=1)
+    found = comparison.evaluation_images(images, "photos", 3)
+    assert torch.equal(found["training"], images[:3])
+    assert torch.equal(found["test"], lemmse.load_images("photos", split="test", count=3, size=12, channels=1))
+    with pytest.raises(ValueError, match="at most the number of training images, 9, got 10"):
+        comparison.evaluation_images(images, "photos", 10)
+
+
+def test_trainings_repeat_the_last_architecture():
+    found = comparison.trainings(["UNet", "PatchMLP"], 2, 5)
+    seeds = {
+        "UNet": ("UNet", 5),
+        "PatchMLP": ("PatchMLP", 5),
+        "PatchMLP 2": ("PatchMLP", 6),
+        "PatchMLP 3": ("PatchMLP", 7),
+    }
+    assert found == seeds
+    assert list(comparison.trainings(["UNet"], 0, 5)) == ["UNet"]
+    assert comparison.trainings([], 2, 5) == {}  # the formula alone
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_experiment_repeats_a_training_with_another_seed():
+    options = {"patch_size": 3, "seed": 0, "steps": 2, "batch_size": 2, "progress": False}
+    formula, nets = comparison.experiment(X, lemmse.Denoising(), ["PatchMLP"], repeats=1, **options)
+    assert list(nets) == ["PatchMLP", "PatchMLP 2"]
+    _, again = comparison.experiment(X, lemmse.Denoising(), ["PatchMLP"], **(options | {"seed": 1}))
+    outputs = [net(X[:1], 0.1) for net in (*nets.values(), again["PatchMLP"])]
+    assert not torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[1], outputs[2])
+    sets = {"a": X[:1], "b": X[1:3]}
+    found = comparison.compare_sets(nets, formula, sets, [0.1], seed=3, column="set")
+    alone = comparison.compare(nets, formula, X[1:3], [0.1], generator=torch.Generator().manual_seed(3))
+    pd.testing.assert_frame_equal(found[found.set == "b"].drop(columns="set"), alone)
+
+
+def test_nothing_to_compare():
+    with pytest.raises(ValueError, match="needs a network and a sigma"):
+        comparison.compare({}, FORMULA, X, [0.1], generator=generator())
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [(X, X[:2], "one shape"), (X[0], X[0], "one shape"), (X, X.numpy(), "two tensors")],
+)
+def test_psnr_refuses(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        lemmse.psnr(a, b)
+
+
+def test_psnr():
+    torch.testing.assert_close(lemmse.psnr(X, X + 0.1), torch.full((8,), 20.0).double(), rtol=1e-5, atol=0)
+    assert lemmse.psnr(X, X).isinf().all()
+    assert lemmse.psnr(X * 0, X * 0 + 3)[0] < 0  # nothing is clipped
+
+
+def test_figures_draw():
+    rows = {"one": {"a": X[0], "b": X[1]}, "two": {"a": X[2]}}
+    drawn = figures.gallery(rows, ["a", "b"], lambda row, name: name)
+    assert len(drawn.axes) == 4
+    frame = pd.DataFrame(
+        {"sigma": [0.1, 0.2] * 4, "v": range(8), "net": ["UNet"] * 4 + ["other"] * 4, "split": ["x", "y"] * 4}
+    )
+    lines = figures.psnr_lines(frame, "v", "net", "split", label="dB", bar=iter([(0.1, 1.0), (0.2, 2.0)]))
+    assert [len(axis.lines) for axis in lines.axes] == [len(lines.axes[0].lines)] * 2
+    assert all(axis.get_xlabel() for axis in lines.axes)
+
+
+def test_figures_of_pairs_and_of_the_floor():
+    table = pd.DataFrame([[100.0, 30.0], [30.0, 100.0]], ["a", "b"], ["a", "b"])
+    drawn = figures.agreement({"training": table, "test": table})
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["30.0", "30.0"]
+    path = {"network": ["UNet", "UNet"], "steps": [1, 3], "risk": [3e-3, 2e-3], "distance": [2e-3, 1e-3]}
+    path = pd.DataFrame({**path, "floor": 1e-3, "rest": 0.0, "error": 1e-4})
+    left, right = figures.risk_floor(path).axes
+    assert left.lines[0].get_ydata().tolist() == pytest.approx([3, 2])
+    gap = right.containers[0].lines[0]
+    assert gap.get_xydata().tolist() == [pytest.approx([2, 2]), pytest.approx([1, 1])]
+
+
+def test_notes_under_images():
+    row = {"UNet": X[0] + 0.1, "MMSE": X[0], "truth": X[0]}
+    assert [figures.note_truth(row, name) for name in ("UNet", "MMSE", "truth")] == ["20.0 dB", "exact", ""]
+
+
+def test_every_thing_looks_different_in_grey():
+    names = [name for name in figures.STYLES if name != "formula"] + ["PatchMLP 2", "PatchMLP 3"]
+    styles = {name: figures.style(name) for name in names}
+    looks = {k: (v["marker"], v["linestyle"], v.get("fillstyle")) for k, v in styles.items()}
+    assert len(set(looks.values())) == len(looks)

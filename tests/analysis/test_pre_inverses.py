@@ -1,0 +1,202 @@
+"""Solvers behind several inputs: regions of a mask, gains on shared measurements, second moments, and their figures."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import pytest
+import torch
+
+import lemmse
+from lemmse import figures
+from lemmse.analysis.evaluate import experiment
+from lemmse.analysis.pre_inverses import (
+    AGNOSTIC,
+    BLUR,
+    HOLE,
+    PINV,
+    competitions,
+    deep_error,
+    drawn_on,
+    errors_by_region,
+    experiments,
+    gains,
+    shared_inputs,
+    side_by_side,
+    window_regions,
+)
+from lemmse.analysis.risk import training_draws
+from lemmse.analysis.second_moments import affine_table, noise_covariance, patch_moments
+from lemmse.patches import extract_patches
+from lemmse.physics.gallery import FOURIER, make_operator
+from lemmse.physics.preinverse import pre_inverse
+from tests.conftest import random_images
+
+X = random_images(8, 1, 11, 10, torch.float32)
+MASK = torch.ones(11, 10)
+MASK[3:8, 2:7] = 0
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def behind(cache):
+    options = {"patch_size": 3, "seed": 0, "steps": 2, "batch_size": 2, "progress": False}
+    physics = lemmse.Inpainting(MASK)
+    inputs = {"agnostic": "identity", "aware": "pinv"}
+    return {label: experiment(X, physics, ["PatchMLP"], pre_inverse=name, **options) for label, name in inputs.items()}
+
+
+def test_regions_of_a_square_hole():
+    counts = {name: int(inside.sum()) for name, inside in window_regions(MASK, 3).items()}
+    assert counts == {"clear": 110 - 49, "rim, seen": 49 - 25, "rim, hidden": 25 - 9, "deep": 9}
+    assert torch.stack(list(window_regions(MASK, 3).values())).sum(0).eq(1).all()
+    assert list(window_regions(MASK, 1)) == ["clear", "deep"]
+    with pytest.raises(ValueError, match=r"mask must be \(H, W\)"):
+        window_regions(MASK[None], 3)
+
+
+def test_gains_are_differences_on_the_same_measurements(behind):
+    frame = gains({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], baseline="agnostic", generator=generator())
+    assert len(frame) == 2 * 2 * 2 * 3 * 5
+    assert (frame[frame.input == "agnostic"].gain == 0).all()
+    squared = 10 ** (-frame.psnr / 10)
+    aware = frame.input == "aware"
+    assert frame.lost[aware].to_numpy() == pytest.approx(squared[aware].to_numpy() - squared[~aware].to_numpy())
+    y = behind["aware"][0].physics.measure(X[:3], 0.1, generator=generator())
+    psnr = {label: lemmse.psnr(formula(y, 0.1), X[:3]) for label, (formula, _) in behind.items()}
+    found = frame[(frame.sigma == 0.1) & (frame.solver == "LE-MMSE") & (frame.region == "all")]
+    assert found[found.input == "aware"].gain.tolist() == pytest.approx((psnr["aware"] - psnr["agnostic"]).tolist())
+    deep = frame[(frame.region == "deep") & (frame.input == "aware") & (frame.solver == "LE-MMSE")]
+    assert deep.effective.tolist() == pytest.approx([8 * 9] * 6)  # every pixel that is wholly hidden, alike
+
+
+def test_inputs_of_several_operators_share_no_measurements(behind):
+    other = experiment(X, lemmse.Inpainting(MASK), [], patch_size=3, seed=0)
+    with pytest.raises(ValueError, match="need one physics"):
+        errors_by_region({**behind, "other": other}, X[:1], [0.1], generator=generator())
+
+
+def test_what_a_formula_can_draw_on(behind):
+    errors = gains({"hole": behind}, {"test": X[:2]}, [0.2], baseline="agnostic", generator=generator())
+    table = drawn_on(behind, errors, baseline="agnostic")
+    assert (table["competing, agnostic"] == 110).all()
+    assert table["competing, aware"].tolist() == pytest.approx([61, 2, 2.5, 9])  # sides of 3, corners alone
+    assert (table["effective, aware"] <= 8 * table["competing, aware"] * 1.001).all()
+    aware = errors[(errors.solver == "LE-MMSE") & (errors.input == "aware")]
+    assert table["gain, aware (dB)"].to_dict() == pytest.approx(
+        aware[aware.region != "all"].groupby("region").gain.mean().to_dict()
+    )
+    assert "gain, agnostic (dB)" not in table
+
+
+def test_deep_in_the_hole_the_aware_formula_is_the_mean(behind):
+    aware, agnostic = behind["aware"][0], behind["agnostic"][0]
+    found = [deep_error(formula, X[:2], 0.2, generator=generator()) for formula in (aware, agnostic)]
+    assert found[0] < 1e-5 < found[1]
+    wide = lemmse.LocalEquivariantMMSE(X, aware.physics, patch_size=7, pre_inverse="pinv")
+    assert deep_error(wide, X[:2], 0.2, generator=generator()) == 0  # no pixel is so deep
+
+
+def test_inputs_of_an_operator_share_its_physics():
+    inputs = shared_inputs([0.1, 1.0])
+    assert list(inputs[BLUR]) == [AGNOSTIC, PINV, "Tikhonov 0.1", "Tikhonov 1"]
+    found = experiments(X, [0.1, 1.0], [], patch_size=3, seed=1)
+    assert {name: list(behind) for name, behind in found.items()} == {name: list(inputs[name]) for name in inputs}
+    for name, behind in found.items():
+        one, *others = (formula for formula, _ in behind.values())
+        physics = make_operator(name, 11, 10, generator().manual_seed(1))
+        assert all(other.physics is one.physics for other in others)
+        assert torch.equal(one.physics.A(X), physics.A(X))
+        y = physics.measure(X[:1], 0.2, generator=generator())
+        z = [formula.pre_inverse(y) for formula, _ in behind.values()]
+        assert y.is_complex() or torch.equal(z[0], y)  # a spectrum is first transformed back
+        assert not any(torch.equal(a, b) for a, b in combinations(z, 2))
+
+
+def test_who_competes_behind_a_mask():
+    mask, strata, competing = competitions([HOLE, "random inpainting"], 11, 3, seed=0)[HOLE]
+    assert torch.equal(mask == 0, make_operator(HOLE, 11, 11, generator()).mask_on(11, 11) == 0)
+    assert [int(competing[5, 5]), int(competing[0, 0]), int(competing[3, 3])] == [9, 121 - 49, 1]
+    assert all(int(competing[strata == one].unique()) == int((strata == one).sum()) for one in strata.unique())
+    with pytest.raises(ValueError, match=r"behind a mask.*'Gaussian blur'"):
+        competitions([BLUR], 11, 3, seed=0)
+
+
+@pytest.mark.parametrize("name", ["centre inpainting", FOURIER])
+def test_noise_of_what_was_not_measured_only_harms(name):
+    """y is z and independent noise, so on the training distribution the aware optimum is at least as good."""
+    images = random_images(8, 1, 8, 8, torch.float64)
+    physics = make_operator(name, 8, 8, generator())
+    x, y, sigma = training_draws(images, physics, 128, sigma_min=0.05, generator=generator())
+    risks = {}
+    for B in ("identity", "pinv"):
+        estimate = lemmse.LocalEquivariantMMSE(images, physics, patch_size=3, pre_inverse=B)(y, sigma)
+        risks[B] = (estimate - x).square().mean((1, 2, 3))
+    lost = risks["pinv"] - risks["identity"]
+    assert lost.mean() < 3 * lost.std() / math.sqrt(len(lost))
+    assert lost.mean() < 0
+
+
+@pytest.mark.parametrize(("name", "lam"), [("identity", 1.0), ("pinv", 1.0), ("tikhonov", 0.1)])
+def test_moments_against_draws(name, lam):
+    physics = lemmse.Blur(torch.tensor([[0.2, 0.6, 0.2]]))
+    B = pre_inverse(physics, name, (11, 10), tikhonov_lambda=lam)
+    moments = patch_moments(X, B, 3)
+    g = generator()
+    x = X[torch.randint(len(X), (4000,), generator=g)].double()
+    z = B(physics.measure(x, 0.3, generator=g))
+    patches = extract_patches(z, 3).flatten(0, 2)
+    design = torch.cat([patches, torch.ones(len(patches), 1, dtype=patches.dtype)], 1)
+    fit = torch.linalg.lstsq(design, x.flatten()[:, None])[0]
+    drawn = float((design @ fit - x.flatten()[:, None]).square().mean())
+    assert moments.affine_risk(0.3) == pytest.approx(drawn, rel=0.03)
+    noise = extract_patches(B(physics.measure(torch.zeros_like(x), 1.0, generator=g)), 3).flatten(0, 2)
+    torch.testing.assert_close(noise.T @ noise / len(noise), moments.noise, rtol=0.05, atol=0.05)
+
+
+def test_moments_and_the_formula():
+    physics = lemmse.Blur(torch.tensor([[0.2, 0.6, 0.2]]))
+    formula = lemmse.LocalEquivariantMMSE(X, physics, patch_size=3, pre_inverse="tikhonov")
+    x = X.repeat(8, 1, 1, 1)
+    y = physics.measure(x, 0.3, generator=generator())
+    risk = float((formula(y, 0.3) - x).square().mean())
+    moments = patch_moments(X, formula.pre_inverse, 3)
+    assert risk < 1.02 * moments.affine_risk(0.3)
+    assert moments.directions(1e-6) == 9
+    assert moments.directions(1e6) == 0
+    with pytest.raises(ValueError, match="sigma"):
+        moments.affine_risk(0.0)
+    table = affine_table(X, {"one\ntwo": formula}, iter([0.3]))
+    expected = f"{-10 * math.log10(moments.affine_risk(0.3)):.1f} ({moments.directions(0.3)})"
+    assert table.loc["one two", "0.3"] == expected
+
+
+def test_a_mask_has_no_one_covariance():
+    with pytest.raises(ValueError, match="depends on the position"):
+        noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "pinv", (11, 10)), 3)
+    white = noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "identity", (11, 10)), 3)
+    torch.testing.assert_close(white, torch.eye(9).double())
+
+
+def test_figures_of_inputs(behind):
+    frame = gains({"hole": behind}, {"test": X[:2]}, [0.1, 0.4], baseline="agnostic", generator=generator())
+    lines = figures.input_lines(frame, "gain", "region", "split", inputs=["agnostic", "aware"], label="dB", level=0)
+    assert len(lines.axes) == 5
+    assert [len(axis.lines) for axis in lines.axes] == [5] * 5
+    maps = figures.competitors(competitions([HOLE], 11, 3, seed=0))
+    assert len(maps.axes) == 4
+    squares = figures.covariances({"a": torch.eye(9).double(), "b": 4 * torch.eye(4).double()})
+    assert [axis.get_xlabel() for axis in squares.axes[:2]] == ["1 sigma; ratio 1", "2 sigma; ratio 1"]
+    rows = side_by_side({"hole": behind}, X[:1], 0.2, baseline="agnostic", seed=0)
+    assert list(rows) == ["hole\naware"]
+    row = rows["hole\naware"]
+    assert list(row)[-1] == "truth"
+    assert row["aware\ninput"][0, 5, 4] == 0 != row["agnostic\ninput"][0, 5, 4]
+    notes = {name: figures.note_input(row, name) for name in row}
+    assert notes["truth"] == notes["aware\ninput"] == ""
+    exact = float(lemmse.psnr(row["aware\nnetwork"][None], row["aware\nformula"][None]))
+    assert notes["aware\nnetwork"] == f"{exact:.1f} dB"
