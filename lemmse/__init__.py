@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "networks.architectures": ["PatchMLP", "ResNet", "UNet"],
         "physics.operators": ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"],
         "estimators.posterior": ["PartialSum", "Posterior"],
+        "networks.probe": ["Probe", "probe"],
         "networks.training": ["train"],
     },
 )
