@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "data.sets": ["load_images"],
+        "estimators.affine": ["AffineMMSE"],
         "estimators.lemmse": ["MMSE", "EquivariantMMSE", "LocalEquivariantMMSE"],
         "analysis.metrics": ["psnr"],
         "networks.architectures": ["PatchMLP", "ResNet", "UNet"],
