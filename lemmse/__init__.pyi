@@ -1,6 +1,7 @@
 # The public names: `__init__.py` imports each when it is first used, type checkers read them here.
 from .analysis.metrics import psnr as psnr
 from .data.sets import load_images as load_images
+from .estimators.affine import AffineMMSE as AffineMMSE
 from .estimators.lemmse import MMSE as MMSE
 from .estimators.lemmse import EquivariantMMSE as EquivariantMMSE
 from .estimators.lemmse import LocalEquivariantMMSE as LocalEquivariantMMSE
