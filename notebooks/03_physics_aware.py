@@ -51,7 +51,7 @@ from lemmse.analysis import evaluate as comparison
 from lemmse.analysis import pre_inverses as inputs
 from lemmse.analysis.pre_inverses import AGNOSTIC, BLUR, FOURIER, HOLE, PINV
 from lemmse.analysis.second_moments import affine_table, noise_covariance
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -183,7 +183,7 @@ held = {
     "the networks go the same way, but for the one behind it": (learned[clear.index] * clear > 0).all(),
 }
 print(mean.unstack("sigma").round(2).to_string())
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 strong, least = list(solvers[BLUR])[-1], min(sigmas)
