@@ -1,5 +1,6 @@
 # The public names: `__init__.py` imports each when it is first used, type checkers read them here.
 from .analysis.metrics import psnr as psnr
+from .analysis.sampling import sample as sample
 from .data.sets import load_images as load_images
 from .estimators.affine import AffineMMSE as AffineMMSE
 from .estimators.lemmse import MMSE as MMSE

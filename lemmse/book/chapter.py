@@ -131,7 +131,9 @@ def check_claim(statements: dict[str, bool], preset: str, *, strict: bool = True
         ValueError: if the preset is unknown.
     """
     if check_choice(preset, PRESETS, "preset") == "smoke":
-        print("The identities hold. The claim itself is not tested at the preset smoke, whose sizes are too small for it.")
+        print(
+            "The identities hold. The claim itself is not tested at the preset smoke, whose sizes are too small for it."
+        )
         return
     for statement, holds in statements.items():
         print(f"{'Holds' if holds else 'FAILS'}: {statement}")
