@@ -8,7 +8,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "data.sets": ["load_images"],
-        "estimators.lemmse": ["MMSE", "EquivariantMMSE", "LocalEquivariantMMSE"],
+        "estimators.emmse": ["EquivariantMMSE"],
+        "estimators.lemmse": ["LocalEquivariantMMSE"],
+        "estimators.mmse": ["MMSE"],
         "analysis.metrics": ["psnr"],
         "networks.architectures": ["PatchMLP", "ResNet", "UNet"],
         "physics.operators": ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"],

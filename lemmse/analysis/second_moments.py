@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from lemmse.checks import check_images, check_patch_size, check_positive
-from lemmse.estimators.features import RANGE_RTOL, patch_covariance
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
+from lemmse.estimators.whitening import patch_covariance
 from lemmse.patches import extract_patches
 from lemmse.physics.preinverse import CirculantPreInverse, DiagonalPreInverse, PreInverse
+from lemmse.physics.spectra import RANGE_RTOL
 
 if TYPE_CHECKING:
     import pandas as pd

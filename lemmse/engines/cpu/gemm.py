@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.vectors import (
     IMAGES,
     JIT,
@@ -42,7 +43,6 @@ from lemmse.engines.cpu.vectors import (
     store,
     total,
 )
-from lemmse.engines.plain.gemm import Block
 from lemmse.engines.state import SoftmaxState
 
 _ROWS = 6  # queries whose products with 64 keys are held in registers
