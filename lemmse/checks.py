@@ -58,6 +58,15 @@ def check_count(value: int, what: str, minimum: int = 1) -> int:
     return int(value)
 
 
+def check_generator(generator: torch.Generator | None) -> torch.Generator | None:
+    """Return `generator` if it is a torch.Generator or None."""
+    import torch
+
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise ValueError(f"generator must be a torch.Generator or None, got {type(generator).__name__}")
+    return generator
+
+
 def check_images(images: Tensor, name: str = "images") -> Tensor:
     """Return `images` if they are a finite, non-empty float (N, C, H, W) tensor; warn if they leave [0, 1]."""
     check_batch(images, name)

@@ -44,10 +44,10 @@ def query(
     """
     from tqdm import tqdm
 
-    family, pixels = formula.family, images.shape[-2] * images.shape[-1]
-    if (family.competing != pixels).any():
+    features, pixels = formula.features, images.shape[-2] * images.shape[-1]
+    if (features.competing != pixels).any():
         raise ValueError("densities compare within a stratum only, and not all patches of this formula are of one")
-    rank, log_pdet = formula.z_channels * float(family.rank[0]), formula.z_channels * float(family.log_pdet[0])
+    rank, log_pdet = formula.z_channels * float(features.rank[0]), formula.z_channels * float(features.log_pdet[0])
     found = []
     for sigma in tqdm(list(sigmas), desc=f"density of the patches of {len(images)} images"):
         y = formula.physics.measure(images, sigma, generator=generator)

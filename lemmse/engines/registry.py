@@ -1,8 +1,7 @@
 """Which engine serves a task: its device, dtype, sizes, and whether gradients are asked for.
 
-An engine of the box family has `accumulate(state, queries, keys, values, scale, *, patch_size, strata, first_image)`;
-the plain one in `box` states the contract. `ENGINES` maps their public names to what they can serve and to modules,
-imported when first used.
+`ENGINES` maps the public names of the engines to what they can serve and to modules, imported when first used. What a
+module must have is in `contracts`.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -47,8 +46,8 @@ class Engine:
     streams: bool = False
     in_place: bool = False
 
-    def load(self) -> ModuleType:
-        """Its module."""
+    def load(self) -> Any:
+        """Its module, which fulfills one of the protocols in `contracts`."""
         return import_module(f"lemmse.engines.{self.module}")
 
     def is_made_for(self, task: Task) -> bool:
@@ -89,7 +88,7 @@ ENGINES = {
     "mixed": Engine("cpu.gemm", device="cpu", dtype=torch.float32, differentiable=False),
     "direct": Engine("cpu.whole", device="cpu", dtype=torch.float32, differentiable=False, streams=True, in_place=True),
     "gemm": Engine("plain.gemm"),
-    "position": Engine("plain.gemm"),
+    "position": Engine("plain.position"),
     "correlation": Engine("plain.correlation"),
 }
 

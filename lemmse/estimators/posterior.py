@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from lemmse.engines.state import SoftmaxState
+
+
+def log_density(logsumexp: Tensor, *, pairs: Tensor, rank: Tensor, log_pdet: Tensor, sigma: Tensor) -> Tensor:
+    """`log p(v) = log sum exp(l_j) - log(N K) - log pdet - (r / 2) log(2 pi sigma^2)`, the density of a noisy patch.
+
+    It is the natural logarithm of a density on range(Q), joint over channels. All arguments broadcast.
+
+    Args:
+        logsumexp: `log sum exp(l_j)` of the logits `l_j = -|Q^+ (v - a_j)|^2 / (2 sigma^2)`.
+        pairs: N K, how many training patches compete.
+        rank: r, the rank of Q over all channels.
+        log_pdet: log pdet(Q) over all channels; 0 where the logits hold it.
+        sigma: the noise level.
+    """
+    return logsumexp - log_pdet - pairs.double().log() - rank / 2 * (2 * math.pi * sigma.square()).log()
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ Every operator offers `A`, its adjoint `A_adjoint` (`<A x, y> = <x, A_adjoint y>
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_batch, check_sigma
+from lemmse.checks import check_batch
+from lemmse.physics.noise import add_noise
+from lemmse.physics.spectra import RTOL, filter_images, invert_matrix, invert_spectrum
 
 COMPLEX = (torch.complex64, torch.complex128)
-RTOL = 1e-6
 
 
 class Physics(nn.Module):
@@ -44,15 +44,11 @@ class Physics(nn.Module):
         x: (Q, C, H, W). sigma: number or (Q,), positive (`A` gives the noiseless measurement). generator: source of the
         noise, on any device. Raises ValueError for a sigma that is not positive and finite.
         """
-        clean = self.A(x)
-        sigma = check_sigma(sigma, len(clean), clean)
-        device = clean.device if generator is None else generator.device
-        real_dtype = clean.real.dtype
-        shape = (2, *clean.shape) if clean.is_complex() else clean.shape
-        noise = torch.randn(shape, generator=generator, dtype=real_dtype, device=device).to(clean.device)
-        if clean.is_complex():
-            noise = torch.complex(noise[0], noise[1])
-        return clean + sigma.reshape(-1, *[1] * (clean.ndim - 1)) * noise
+        return add_noise(self.A(x), sigma, generator)
+
+    def to_image(self, y: Tensor) -> Tensor:
+        """The physics-agnostic input of a network: the measurements y themselves, where they are images."""
+        return y
 
 
 class DiagonalPhysics(Physics):
@@ -188,8 +184,7 @@ class FourierSampling(CirculantPhysics):
         check_batch(y, "measurements", COMPLEX)
         return self.to_image(y * _of_size(self.mask, *y.shape[-2:]).to(y.device, y.real.dtype))
 
-    @staticmethod
-    def to_image(y: Tensor) -> Tensor:
+    def to_image(self, y: Tensor) -> Tensor:
         """`Re F^H y`, without the mask: the physics-agnostic input, whose noise is white."""
         return torch.fft.ifft2(check_batch(y, "measurements", COMPLEX), norm="ortho").real
 
@@ -269,40 +264,6 @@ class Nonlinear(Physics):
     def A_dagger(self, y: Tensor) -> Tensor:
         """Raises ValueError: a nonlinear map has none."""
         raise ValueError("a nonlinear map has no pseudo-inverse: use pre_inverse='identity'")
-
-
-def filter_images(x: Tensor, spectrum: Tensor) -> Tensor:
-    """`F^-1 [spectrum * F x]` of real images, computed in float64 and returned in the dtype of x."""
-    return torch.fft.ifft2(torch.fft.fft2(x.double()) * spectrum.to(x.device)).real.to(x.dtype)
-
-
-def invert_spectrum(t: Tensor, rtol: float) -> Tensor:
-    """`1/t` where sqrt(t), a singular value, exceeds rtol of the largest, else 0; warns where the rank is ambiguous."""
-    values = t.clamp_min(0).sqrt()
-    kept = kept_values(values, rtol, "singular value")
-    return torch.where(kept, 1 / t.where(kept, torch.ones_like(t)), torch.zeros_like(t))
-
-
-def invert_matrix(matrix: Tensor, rtol: float) -> Tensor:
-    """Pseudo-inverse of a matrix by its SVD, cut at rtol of the largest singular value; warns as `kept_values`."""
-    left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
-    kept = kept_values(values, rtol, "singular value")
-    return (right[kept].T / values[kept]) @ left[:, kept].T
-
-
-def kept_values(values: Tensor, rtol: float, what: str) -> Tensor:
-    """Which non-negative values count as non-zero: those above rtol of the largest. Warns if one is within 3x of it."""
-    largest = values.max() if values.numel() else values.new_zeros(())
-    cut = rtol * largest
-    close = (values > cut / 3) & (values < cut * 3)
-    if bool(close.any()):
-        value = float(values[close][0])
-        warnings.warn(
-            f"ambiguous rank: {what} {value:.3g} is within 3 x of the cut {float(cut):.3g}, {rtol:g} of the largest",
-            UserWarning,
-            stacklevel=2,
-        )
-    return values > cut
 
 
 def check_mask(mask: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.vectors import (
     IMAGES,
@@ -41,7 +42,6 @@ from lemmse.engines.cpu.vectors import (
     store,
     total,
 )
-from lemmse.engines.plain.gemm import Block
 from lemmse.engines.state import SoftmaxState
 
 _ROWS = 6  # queries whose products with 64 keys are held in registers

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.vectors import LOG2E, NEGLIGIBLE, insert, squared_distance
-from lemmse.engines.plain.gemm import Block
 from lemmse.engines.state import SoftmaxState
 
 _CLOSE = 20.0  # bits
