@@ -148,6 +148,7 @@ for level in sigmas:
     }
     measurements.append(pd.DataFrame({"sigma": level, **of_this_level}))
 measurements = pd.concat(measurements)
+means = measurements.groupby("sigma").mean()
 
 # %% tags=["hide-input"]
 show_table(
@@ -158,24 +159,33 @@ show_table(
 )
 
 # %% [markdown]
+# The posterior standard deviation is the error that the formula would expect if the test image were one of its training images.
+# It is not, so the error can be larger.
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+Markdown(f"""For this pixel, the mean error at $\\sigma = {sigmas[0]:g}$ is {means["error"].iloc[0]:.3f}, and the mean posterior standard
+deviation is {means["posterior deviation"].iloc[0]:.3f}. At $\\sigma = {sigmas[-1]:g}$ they are {means["error"].iloc[-1]:.3f} and
+{means["posterior deviation"].iloc[-1]:.3f}.""")
+
+# %% [markdown]
 # ## The answer, and what would prove it wrong
 #
 # The answer would be wrong if the library computed something else than the three lines of code; if the patches with the
 # largest weights were not those nearest to the noisy patch; or if the effective number of patches did not grow with $\sigma$.
 
 # %% tags=["hide-input"]
-effective_mean = measurements.groupby("sigma")["effective patches"].mean()
+effective = means["effective patches"]
 show_answer(f"""The formula takes a weighted mean of pixels of training images. It gives the largest weights to the pixels whose
-surroundings look most like the surroundings of the noisy pixel. For the pixel below, at $\\sigma = {sigma:g}$, the
-{top_k} heaviest of {len(weights):,} training patches carry {share:.0%} of the weight. How many take part depends on the noise:
-the effective number of patches is {figures.rounded(effective_mean.iloc[0])} at $\\sigma = {sigmas[0]:g}$ and
-{figures.rounded(effective_mean.iloc[-1])} at $\\sigma = {sigmas[-1]:g}$.""")
+surroundings look most like the surroundings of the noisy pixel. For the pixel below, which belongs to a test image, the
+{top_k} heaviest of {len(weights):,} training patches carry {share:.0%} of the weight at $\\sigma = {sigma:g}$. How many take part
+depends on the noise: the effective number of patches is {figures.rounded(effective.iloc[0])} at $\\sigma = {sigmas[0]:g}$ and
+{figures.rounded(effective.iloc[-1])} at $\\sigma = {sigmas[-1]:g}$, on average over {draws} draws of the noise.""")
 
 # %% tags=["hide-input"]
 assert difference < 1e-5, "the library must agree with the formula written out"
 assert torch.equal(heaviest.indices, squared_distances.argsort(stable=True)[:top_k]), "the nearest patches weigh most"
 check_claim(
-    {"The effective number of patches grows with sigma.": effective_mean.is_monotonic_increasing}, preset, strict=strict
+    {"The effective number of patches grows with sigma.": effective.is_monotonic_increasing}, preset, strict=strict
 )
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true}
