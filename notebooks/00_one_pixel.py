@@ -65,9 +65,11 @@ noisy_image = physics.measure(truth, sigma, generator=torch.Generator().manual_s
 # the noisy image.
 
 # %%
-training_patches = extract_patches(images.double(), patch_size)[:, 0].flatten(0, 1)  # (N n, P²)
-center_pixels = images.double().flatten()  # (N n,)
-noisy_patch = extract_patches(noisy_image.double(), patch_size)[0, 0, row * size + column]  # (P²,)
+clean, noisy = images.double(), noisy_image.double()
+training_patches = extract_patches(clean, patch_size)[:, 0].flatten(0, 1)
+center_pixels = clean.flatten()
+noisy_patch = extract_patches(noisy, patch_size)[0, 0, row * size + column]
+training_patches.shape, center_pixels.shape, noisy_patch.shape
 
 # %% [markdown]
 # Then the formula is a softmax over the training patches:
@@ -137,16 +139,19 @@ Markdown(f"The library's output differs from that of the three lines above by {d
 measurements = []
 generator = torch.Generator().manual_seed(seed)
 for level in sigmas:
-    noisy_images = physics.measure(truth.expand(draws, -1, -1, -1), level, generator=generator)
-    posteriors = formula.posterior(noisy_images, level, top_k=1)
+    copies = truth.expand(draws, -1, -1, -1)
+    noisy_copies = physics.measure(copies, level, generator=generator)
+    found = formula.posterior(noisy_copies, level, top_k=1)
+    pixels = found.mean[:, 0, row, column]
     of_this_level = {
-        "effective patches": posteriors.effective_samples[:, row, column],
-        "largest weight (%)": 100 * posteriors.weights[:, row, column, 0],
-        "output": posteriors.mean[:, 0, row, column],
-        "error": (posteriors.mean - truth)[:, 0, row, column].abs(),
-        "posterior deviation": posteriors.variance[:, 0, row, column].sqrt(),
+        "sigma": level,
+        "effective patches": found.effective_samples[:, row, column],
+        "largest weight (%)": 100 * found.weights[:, row, column, 0],
+        "output": pixels,
+        "error": (pixels - true_pixel).abs(),
+        "posterior deviation": found.variance[:, 0, row, column].sqrt(),
     }
-    measurements.append(pd.DataFrame({"sigma": level, **of_this_level}))
+    measurements.append(pd.DataFrame(of_this_level))
 measurements = pd.concat(measurements)
 means = measurements.groupby("sigma").mean()
 

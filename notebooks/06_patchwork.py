@@ -64,11 +64,13 @@ clean = evaluation_images(images, data, tested)  # "training" and "test"
 # and column that the weight points to.
 
 # %%
-formula = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size)
+physics = Denoising()
+formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size)
 noisy, posteriors = {}, {}
 for split, truth in clean.items():
     for sigma in tqdm(sigmas, desc=f"{split} images"):
-        y = formula.physics.measure(truth, sigma, generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        y = physics.measure(truth, sigma, generator=generator)
         noisy[split, sigma] = y
         posteriors[split, sigma] = formula.posterior(y, sigma, top_k=5)
 
@@ -91,10 +93,11 @@ show_figure(
 )
 
 # %%
-numbers = pd.concat(
-    patchwork_table(posterior, clean[split], images).assign(split=split, sigma=sigma)
-    for (split, sigma), posterior in posteriors.items()
-)
+tables = []
+for (split, sigma), posterior in posteriors.items():
+    table = patchwork_table(posterior, clean[split], images)
+    tables.append(table.assign(split=split, sigma=sigma))
+numbers = pd.concat(tables)
 low, high = min(sigmas), max(sigmas)
 at_low = numbers[(numbers.split == "test") & (numbers.sigma == low)]
 
@@ -143,14 +146,14 @@ names = {
     "split": "images",
     "sigma": "sigma",
     "effective": "effective patches",
-    "heaviest": "largest weight",
     "sources": "training images",
-    "own": "own patch",
-    "together": "neighbors together",
+    "own": "own patch (%)",
+    "together": "neighbors together (%)",
     "psnr": "PSNR (dB)",
 }
+percent = numbers[list(names)].assign(own=100 * numbers.own, together=100 * numbers.together)
 show_table(
-    figures.mean_and_spread(numbers[list(names)], ["split", "sigma"]).rename(columns=names),
+    figures.mean_and_spread(percent, ["split", "sigma"]).rename(columns=names),
     name="tab-patchwork",
     caption=f"""The patchwork in numbers: mean ± standard deviation over {tested} images. *Effective patches*: the median over
     pixels. *Training images*: how many different ones the heaviest patches of one image come from. *Own patch*: the share of
@@ -186,7 +189,9 @@ for posterior in posteriors.values():
     assert (largest * effective > 1 - 1e-3).all(), "the largest weight must be at least 1 / N_eff"
     assert (largest.square() * effective < 1 + 1e-3).all(), "the largest weight must be at most 1 / sqrt(N_eff)"
     assert (effective < count * size**2 * 1.001).all(), "no more effective patches than there are patches"
-assert formula_error(formula, noisy["test", high][:1], high) < 1e-5, "the engine must agree with the formula written out"
+assert formula_error(formula, noisy["test", high][:1], high) < 1e-5, (
+    "the engine must agree with the formula written out"
+)
 statements = {
     f"The effective number of patches grows with sigma on {split} images.": median[split].is_monotonic_increasing
     for split in clean

@@ -30,6 +30,8 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +43,8 @@ from lemmse.checks import check_choice
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+COLUMNS = 76  # of printed text and of visible code, so that no line is cut in the book
 
 
 def show_figure(figure: Figure, name: str, caption: str, alt: str) -> None:
@@ -55,7 +59,7 @@ def show_figure(figure: Figure, name: str, caption: str, alt: str) -> None:
     Raises:
         ValueError: if the name does not start with "fig-", or caption or alt text is empty.
     """
-    caption, alt = _one_line(caption, "caption"), _one_line(alt, "alt")
+    caption, alt = _one_line(caption, "caption"), _one_line(alt, "alt text")
     _check_name(name, "fig-")
     data = {
         "image/svg+xml": _drawn(figure, "svg").decode("utf-8"),
@@ -81,7 +85,7 @@ def show_table(frame: pd.DataFrame, name: str, caption: str) -> None:
     """
     caption = _one_line(caption, "caption")
     _check_name(name, "tab-")
-    entries = frame.astype(str).map(lambda entry: entry.replace("|", r"\|"))
+    entries = frame.astype(str).map(_escaped).rename(columns=_escaped)
     is_number = entries.apply(lambda column: column.str.match(r"[-+−]?\d").all())
     aligned = ["right" if number else "left" for number in is_number]
     text = entries.to_markdown(index=False, disable_numparse=True, colalign=aligned)
@@ -131,10 +135,10 @@ def check_claim(statements: dict[str, bool], preset: str, *, strict: bool = True
         ValueError: if the preset is unknown.
     """
     if check_choice(preset, PRESETS, "preset") == "smoke":
-        print("The identities hold. The claim itself is not tested at the preset smoke, whose sizes are too small for it.")
+        print("The identities hold. The claim is not tested at the preset smoke: its sizes are too small.")
         return
     for statement, holds in statements.items():
-        print(f"{'Holds' if holds else 'FAILS'}: {statement}")
+        print(textwrap.fill(f"{'Holds' if holds else 'FAILS'}: {statement}", COLUMNS, subsequent_indent=" " * 7))
     failed = [statement for statement, holds in statements.items() if not holds]
     if failed and strict:
         raise AssertionError("the claim fails: " + "; ".join(failed))
@@ -163,6 +167,11 @@ def _display_caption(kind: str, caption: str) -> None:
     _display({"text/markdown": shown, "text/plain": shown}, {"kind": "caption"})
 
 
+def _escaped(entry: str) -> str:
+    """An entry of a Markdown table, in which a bar is no border."""
+    return entry.replace("|", r"\|")
+
+
 def _one_line(text: str, what: str) -> str:
     """A text on one line, as the option of a directive has to be."""
     line = " ".join(text.split())
@@ -173,5 +182,5 @@ def _one_line(text: str, what: str) -> str:
 
 def _check_name(name: str, prefix: str) -> None:
     """Raise ValueError unless a name can be the target of a link and tells its kind."""
-    if not name.startswith(prefix) or not name.replace("-", "").isalnum():
+    if not re.fullmatch(prefix + r"[a-zA-Z0-9-]+", name):
         raise ValueError(f"name must be {prefix!r} followed by letters, digits and hyphens, got {name[:80]!r}")
