@@ -7,8 +7,8 @@
 # %% [markdown]
 # # A patchwork of training patches
 #
-# **Question.** Every pixel of the formula's output is a weighted mean of pixels of training images. Which training images do
-# they come from, and how many take part?
+# **Question.** Every pixel of the formula's output is a weighted mean of pixels of training images. Which training
+# images do they come from, and how many take part?
 
 # %% [markdown] tags=["answer"]
 # **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
@@ -27,8 +27,8 @@
 # N_{\mathrm{eff}}[m] = \frac{1}{\sum_{i,k} w_{i,k}^2}.
 # $$
 #
-# It is one if a single patch has all the weight, and $N n$ if all patches of $N$ training images with $n$ pixels have the same
-# weight. The largest weight always lies between $1 / N_{\mathrm{eff}}$ and $1 / \sqrt{N_{\mathrm{eff}}}$.
+# It is one if a single patch has all the weight, and $N n$ if all patches of $N$ training images with $n$ pixels have
+# the same weight. The largest weight always lies between $1 / N_{\mathrm{eff}}$ and $1 / \sqrt{N_{\mathrm{eff}}}$.
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
@@ -60,8 +60,8 @@ clean = evaluation_images(images, data, tested)  # "training" and "test"
 # %% [markdown]
 # ## Weights and where they point
 #
-# Besides its output, the formula can return the largest weights of every pixel, and for each of them the training image, row
-# and column that the weight points to.
+# Besides its output, the formula can return the largest weights of every pixel, and for each of them the training
+# image, row and column that the weight points to.
 
 # %%
 physics = Denoising()
@@ -77,7 +77,8 @@ for split, truth in clean.items():
 # %% [markdown]
 # ## The patchwork, and how it dissolves
 #
-# If every pixel took only its heaviest patch, the output would be a patchwork of pixels that are copied from training images.
+# If every pixel took only its heaviest patch, the output would be a patchwork of pixels that are copied from training
+# images.
 
 # %% tags=["hide-input"]
 shown = sorted({sigmas[0], sigmas[len(sigmas) // 2 - 1], sigmas[-2], sigmas[-1]})
@@ -85,11 +86,11 @@ rows = {f"sigma = {sigma:g}": (noisy["test", sigma][0], posteriors["test", sigma
 show_figure(
     figures.patchwork(rows, images),
     name="fig-patchwork",
-    caption="""One test image at several noise levels. *Heaviest patches*: every pixel is the clean center of the patch with the
-    largest weight. *Their pieces*: one shade for each training image and shift, so that a region of one shade is copied from
-    one place. *Effective patches*: how many patches share the weight, from one (dark) to all of them (light), on a logarithmic
-    scale.""",
-    alt="For growing noise: measurement, estimate, heaviest patches, their pieces, and a map of effective numbers of patches.",
+    caption="""One test image at several noise levels. *Heaviest patches*: every pixel is the clean center of the
+    patch with the largest weight. *Their pieces*: one shade for each training image and shift, so that a region of
+    one shade is copied from one place. *Effective patches*: how many patches share the weight, from one (dark) to
+    all of them (light), on a logarithmic scale.""",
+    alt="For growing noise: measurement, estimate, heaviest patches, their pieces, and a map of effective numbers.",
 )
 
 # %%
@@ -102,15 +103,16 @@ low, high = min(sigmas), max(sigmas)
 at_low = numbers[(numbers.split == "test") & (numbers.sigma == low)]
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
-Markdown(f"""The pieces are small. At $\\sigma = {low:g}$, {at_low.together.mean():.0%} of neighboring pixels of test images take
-their heaviest patches from neighboring places in one training image; all others change the source from one pixel to the
-next. The estimate can still look like one picture, because the center pixels of different sources agree.""")
+Markdown(f"""The pieces are small. At $\\sigma = {low:g}$, {at_low.together.mean():.0%} of neighboring pixels of
+test images take their heaviest patches from neighboring places in one training image; all others change the source
+from one pixel to the next. The estimate can still look like one picture, because the center pixels of different
+sources agree.""")
 
 # %% [markdown]
 # ## Where a pixel comes from
 #
-# The patches with the largest weights need not come from images that look like the test image. They only have to look like the
-# noisy patch, over $P \times P$ pixels.
+# The patches with the largest weights need not come from images that look like the test image. They only have to look
+# like the noisy patch, over $P \times P$ pixels.
 
 # %% tags=["hide-input"]
 sigma_origin = min(sigmas, key=lambda sigma: abs(sigma - 0.1))
@@ -121,9 +123,9 @@ sources = origins(images, posteriors["test", sigma_origin], 0, pixels)
 show_figure(
     figures.origins(noisy_patches, list(sources.values()), patch_size),
     name="fig-origins",
-    caption=f"""Four pixels of the same test image at $\\sigma = {sigma_origin:g}$. On the left is the noisy patch around each
-    pixel; next to it are the training images that carry most of its weight, with the patch framed, its weight above and the
-    value of its center pixel below.""",
+    caption=f"""Four pixels of the same test image at $\\sigma = {sigma_origin:g}$. On the left is the noisy patch
+    around each pixel; next to it are the training images that carry most of its weight, with the patch framed, its
+    weight above and the value of its center pixel below.""",
     alt="Each row shows a noisy patch and the training images that carry most of its weight, with the patch framed.",
 )
 
@@ -136,8 +138,8 @@ show_figure(
 show_figure(
     figures.quartile_lines(numbers, "effective", "split", "effective number of patches"),
     name="fig-effective",
-    caption=f"""Effective number of patches against the noise level: median over pixels and range from the first to the third
-    quartile, averaged over {tested} images of each split.""",
+    caption=f"""Effective number of patches against the noise level: median over pixels and range from the first to
+    the third quartile, averaged over {tested} images of each split.""",
     alt="The effective number of patches rises with sigma over several decades, on training and on test images.",
 )
 
@@ -155,32 +157,33 @@ percent = numbers[list(names)].assign(own=100 * numbers.own, together=100 * numb
 show_table(
     figures.mean_and_spread(percent, ["split", "sigma"]).rename(columns=names),
     name="tab-patchwork",
-    caption=f"""The patchwork in numbers: mean ± standard deviation over {tested} images. *Effective patches*: the median over
-    pixels. *Training images*: how many different ones the heaviest patches of one image come from. *Own patch*: the share of
-    pixels whose heaviest patch has exactly their value in its center, which is the pixel itself, or its copy where crops of one
-    photograph overlap. *Neighbors together*: the share of neighboring pixels whose heaviest patches are neighbors in one
-    training image. *PSNR*: of the estimate, to the truth.""",
+    caption=f"""The patchwork in numbers: mean ± standard deviation over {tested} images. *Effective patches*: the
+    median over pixels. *Training images*: how many different ones the heaviest patches of one image come from. *Own
+    patch*: the share of pixels whose heaviest patch has exactly their value in its center, which is the pixel
+    itself, or its copy where crops of one photograph overlap. *Neighbors together*: the share of neighboring pixels
+    whose heaviest patches are neighbors in one training image. *PSNR*: of the estimate, to the truth.""",
 )
 
 # %% [markdown]
 # ## The answer, and what would prove it wrong
 #
-# The answer would be wrong if the effective number of patches did not grow with $\sigma$. It would also be wrong if, at the
-# lowest noise level, training images did not take their pixels from their own patches far more often than test images hit
-# their own values by chance. Even at that noise level a training image is not a plain copy of itself: in flat regions only the
-# noise tells patches apart, and hundreds of patches share the weight.
+# The answer would be wrong if the effective number of patches did not grow with $\sigma$. It would also be wrong if,
+# at the lowest noise level, training images did not take their pixels from their own patches far more often than test
+# images hit their own values by chance. Even at that noise level a training image is not a plain copy of itself: in
+# flat regions only the noise tells patches apart, and hundreds of patches share the weight.
 
 # %% tags=["hide-input"]
 median = numbers.groupby(["split", "sigma"]).effective.median()
 own = numbers[numbers.sigma == low].groupby("split").own.mean()
 used = at_low.sources.mean()
-show_answer(f"""The pixels come from many training images at every noise level, and how many patches take part depends on
-the noise. At $\\sigma = {low:g}$, half of the pixels of a test image have an effective number of
-{figures.rounded(median["test"][low])} patches or fewer, out of {count * size**2:,}, and the heaviest patches of one test image
-come from {used:.0f} of {count} training images on average. At $\\sigma = {high:g}$ the median is
-{figures.rounded(median["test"][high])} patches: the patchwork has dissolved into an average. These numbers describe the formula
-on {tested} test images of this data set, at noise levels from {low:g} to {high:g}; they say nothing about a network by
-themselves. [Another chapter](01_theory_predicts_network.ipynb) tests where networks agree with the formula.""")
+show_answer(f"""The pixels come from many training images at every noise level, and how many patches take part
+depends on the noise. At $\\sigma = {low:g}$, half of the pixels of a test image have an effective number of
+{figures.rounded(median["test"][low])} patches or fewer, out of {count * size**2:,}, and the heaviest patches of one
+test image come from {used:.0f} of {count} training images on average. At $\\sigma = {high:g}$ the median is
+{figures.rounded(median["test"][high])} patches: the patchwork has dissolved into an average. These numbers describe
+the formula on {tested} test images of this data set, at noise levels from {low:g} to {high:g}; they say nothing
+about a network by themselves. [Another chapter](01_theory_predicts_network.ipynb) tests where networks agree with
+the formula.""")
 
 # %% tags=["hide-input"]
 factor = 5
@@ -197,7 +200,7 @@ statements = {
     for split in clean
 }
 statements[
-    f"At sigma = {low:g}, training images take a pixel from its own patch more than {factor} times as often as test images."
+    f"At sigma = {low:g}, training images take a pixel from its own patch {factor} times as often as test images do."
 ] = own["training"] > factor * own["test"]
 check_claim(statements, preset, strict=strict)
 
@@ -207,8 +210,8 @@ record(few=median["test"][low], many=median["test"][high], sources=used, togethe
 # %% [markdown]
 # ## Try it
 #
-# - `patch_size 11`: few training patches look like a large noisy patch, so fewer of them share the weight, the pieces grow, and
-#   the estimates of test images get worse.
+# - `patch_size 11`: few training patches look like a large noisy patch, so fewer of them share the weight, the pieces
+#   grow, and the estimates of test images get worse.
 # - `count 20`: with few training images the pieces are larger and the estimates worse.
-# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): along seams few patches decide, even at a noise level at which
-#   the plain ground around them is an average of very many.
+# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): along seams few patches decide, even at a noise
+#   level at which the plain ground around them is an average of very many.

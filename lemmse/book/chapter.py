@@ -1,29 +1,29 @@
 """What the cells of a chapter call: they show a figure, a table or the answer, record values, and check the claim.
 
-A chapter is a notebook first. In JupyterLab, in VS Code, on Binder and in a downloaded file, everything stands below the
-cell that makes it: `show_figure` displays the picture and then its caption, `show_table` the caption and then the table.
-Each of these outputs carries in its metadata (under the key `lemmse`) what the book needs in order to number it, to
-caption it and to refer to it; `lemmse.book.pages` reads that and nothing else.
+A chapter is a notebook first. In JupyterLab, in VS Code, on Binder and in a downloaded file, everything stands
+below the cell that makes it: `show_figure` displays the picture and then its caption, `show_table` the caption and
+then the table. Each of these outputs carries in its metadata (under the key `lemmse`) what the book needs in order
+to number it, to caption it and to refer to it; `lemmse.book.pages` reads that and nothing else.
 
 How a chapter is laid out:
 
 1. Title and **Question**, in one Markdown cell.
-2. A Markdown cell tagged `answer`. It tells the reader of the notebook that the answer stands at the end, because its
-   numbers come from the run. The book replaces this cell by what `show_answer` displays, so that a reader of the book
-   meets the answer under the question.
-3. **The formula**, then the cell of parameters (tags `parameters` and `hide-input`), then the code that a reader came for,
-   without tags: one idea in a cell.
-4. Evidence: cells that draw are tagged `hide-input`, which folds their code in the book. A sentence with numbers of the
-   run is what a cell displays, `Markdown(f"...")`; the tag `remove-input` and `jupyter={"source_hidden": true}` leave only
-   the sentence, in the book and in JupyterLab.
-5. The section "The answer, and what would prove it wrong": what would contradict the answer, in prose; the cell that calls
-   `show_answer`; the cell that checks the identities and calls `check_claim`, tagged `hide-input`; the cell that calls
-   `record`, tagged `remove-cell`.
+2. A Markdown cell tagged `answer`. It tells the reader of the notebook that the answer stands at the end, because
+   its numbers come from the run. The book replaces this cell by what `show_answer` displays, so that a reader of
+   the book meets the answer under the question.
+3. **The formula**, then the cell of parameters (tags `parameters` and `hide-input`), then the code that a reader
+   came for, without tags: one idea in a cell.
+4. Evidence: cells that draw are tagged `hide-input`, which folds their code in the book. A sentence with numbers of
+   the run is what a cell displays, `Markdown(f"...")`; the tag `remove-input` and `jupyter={"source_hidden": true}`
+   leave only the sentence, in the book and in JupyterLab.
+5. The section "The answer, and what would prove it wrong": what would contradict the answer, in prose; the cell
+   that calls `show_answer`; the cell that checks the identities and calls `check_claim`, tagged `hide-input`; the
+   cell that calls `record`, tagged `remove-cell`.
 6. **Try it**: parameters that are worth changing.
 
-Prose refers to a figure or a table by a link such as `[the figure](#fig-patchwork)`, and to another page by a link to its
-file, `[the theory](../theory.md)` or `[chapter](01_theory_predicts_network.ipynb)`. Both also read well outside the book;
-a role such as `{doc}` or `{eq}` does not.
+Prose refers to a figure or a table by a link such as `[the figure](#fig-patchwork)`, and to another page by a link
+to its file, `[the theory](../theory.md)` or `[chapter](01_theory_predicts_network.ipynb)`. Both also read well
+outside the book; a role such as `{doc}` or `{eq}` does not.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def show_answer(text: str) -> None:
 
 
 def record(**values: Any) -> None:
-    """Keep numbers, texts and booleans under their names in the notebook, for a sweep to collect; nothing is displayed."""
+    """Keep numbers, texts and booleans under their names, for a sweep to collect; nothing is displayed."""
     from myst_nb import glue
 
     for name, value in values.items():

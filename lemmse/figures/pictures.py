@@ -105,7 +105,7 @@ def _frame(axes: Axes, corner: tuple[float, float], side: float) -> None:
 
 
 def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figure:
-    """For each label: a measurement, its estimate, the hard patchwork of `sources.heaviest`, and effective numbers of patches.
+    """For each label: a measurement, its estimate, the hard patchwork of `sources.heaviest`, and N_eff.
 
     rows: a measurement (C, H, W), and a posterior with sources whose first query it is. images: the training images.
     """

@@ -30,7 +30,9 @@ def rounded(value: float, digits: int = 3) -> str:
 
 
 def plus_minus(value: float, spread: float) -> str:
-    """A mean and its spread, "37.2 ± 0.8": two digits of a spread that starts with 1, else one; the mean to the same place.
+    """A mean and its spread, "37.2 ± 0.8", rounded to the same place.
+
+    The spread keeps two digits if it starts with 1 or is above one hundred, else one.
 
     Args:
         value: the mean, or whatever the spread is about.
