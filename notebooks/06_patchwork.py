@@ -44,7 +44,7 @@ from tqdm import tqdm
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
 from lemmse.analysis.evaluate import evaluation_images, formula_error
 from lemmse.analysis.sources import origins, patchwork_table
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 from lemmse.patches import extract_patches
 
 images = load_images(data, count=count, size=size, channels=channels)
@@ -157,7 +157,7 @@ held = {
     for split in evaluated
 }
 held["training images are drawn from their own patches"] = own["training"] > factor * own["test"]
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 low, high = min(sigmas), max(sigmas)

@@ -49,6 +49,7 @@ class MixtureEstimator(nn.Module):
         self.shape, self.dtype, self.device = tuple(first.shape[1:]), first.dtype, first.device
         self.physics = physics
         self.pre_inverse_name = pre_inverse
+        self.pre_inverse_options = {"pre_inverse": pre_inverse, "tikhonov_lambda": tikhonov_lambda, "rtol": rtol}
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol
         )

@@ -7,7 +7,6 @@ import hashlib
 import os
 import pickle
 import zipfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +16,8 @@ from PIL import Image
 
 import lemmse
 from lemmse import checks
-from lemmse.data import photographs as photos
+from lemmse.data import fashion_mnist
 from lemmse.data import sets as datasets
-from lemmse.data.photographs import photo_crops
 
 LOCAL = os.environ.get("LEMMSE_DATA", "")
 
@@ -30,38 +28,6 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.delenv("LEMMSE_DATA", raising=False)
     monkeypatch.setenv("LEMMSE_CACHE", str(tmp_path / "cache"))
     return tmp_path
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("size", [16, 28, 32, 64])
-def test_photos(split, size):
-    x = lemmse.load_images("photos", split=split, count=40, size=size)
-    assert x.shape == (40, 3, size, size)
-    assert x.dtype == torch.float32
-    assert x.min() >= 0
-    assert x.max() <= 1
-    assert (x.mean(1).std((1, 2)) > 0.05).all()  # each holds structure
-    assert len({x[i].numpy().tobytes() for i in range(40)}) == 40
-    assert torch.equal(x[:7], lemmse.load_images("photos", split=split, count=7, size=size))
-    assert len(photo_crops(split, size)) >= (1000 if split == "train" else 400)
-
-
-@pytest.mark.parametrize("size", [28, 32, 64])
-def test_photos_split_shares_no_pixel(size):
-    """Side by side, the parts of a photograph that the two splits crop from make the photograph."""
-    train, test = photo_crops("train", size).photographs, photo_crops("test", size).photographs
-    names = [(package, name) for package, group in photos.PHOTOGRAPHS.items() for name in group]
-    for (package, name), a, b in zip(names, train, test, strict=True):
-        path = Path(find_spec(package).submodule_search_locations[0], photos._FOLDERS[package], name)
-        assert torch.equal(torch.cat([a, b], 2), photos._averaged(path, size))
-
-
-def test_grey_and_colour():
-    colour = lemmse.load_images("photos", count=3)
-    grey = lemmse.load_images("photos", count=3, channels=1)
-    torch.testing.assert_close(grey[:, 0], (colour * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1))
-    with pytest.raises(ValueError, match=r"photos \(train\) has \d+ images"):
-        lemmse.load_images("photos", count=10**7)
 
 
 @pytest.mark.parametrize(
@@ -239,8 +205,8 @@ def test_downloads_are_checked_and_broken_ones_never_kept(alone, monkeypatch):
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as http:
         Thread(target=http.serve_forever, daemon=True).start()
-        monkeypatch.setattr(datasets, "_FASHION", f"http://127.0.0.1:{http.server_port}/")
-        monkeypatch.setitem(datasets._FASHION_FILES, "train", (file, "md5:" + hashlib.md5(good).hexdigest()))
+        monkeypatch.setattr(fashion_mnist, "ADDRESS", f"http://127.0.0.1:{http.server_port}/")
+        monkeypatch.setitem(fashion_mnist.FILES, "train", (file, "md5:" + hashlib.md5(good).hexdigest()))
         cache = alone / "cache" / "data" / "fashion_mnist"
         for broken in (good[: len(good) // 2], b"an error page"):
             (server / file).write_bytes(broken)
