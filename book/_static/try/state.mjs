@@ -72,12 +72,24 @@ export function decodeState(text, otherwise) {
     if (allowed(value)) Object.assign(state, value);
   };
   const number = (key) => (value) => ({ [key]: value === "" ? Number.NaN : Number(value) });
-  accept("image", (image) => ({ image }), ({ image }) => isOwn(image) || /^(test|training)-\d{1,3}$/.test(image));
-  accept("operator", (operator) => ({ operator }), ({ operator }) => OPERATORS.includes(operator));
+  accept(
+    "image",
+    (image) => ({ image }),
+    ({ image }) => isOwn(image) || /^(test|training)-\d{1,3}$/.test(image),
+  );
+  accept(
+    "operator",
+    (operator) => ({ operator }),
+    ({ operator }) => OPERATORS.includes(operator),
+  );
   accept("sigma", number("sigma"), ({ sigma }) => sigma >= 0.01 && sigma <= 2);
   accept("P", number("patchSize"), ({ patchSize }) => PATCH_SIZES.includes(patchSize));
   accept("seed", number("seed"), ({ seed }) => Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32);
-  accept("pixels", (value) => ({ pixels: fromBase64(value) }), ({ pixels }) => pixels?.length === state.pixels.length);
+  accept(
+    "pixels",
+    (value) => ({ pixels: fromBase64(value) }),
+    ({ pixels }) => pixels?.length === state.pixels.length,
+  );
   accept(
     "hidden",
     (value) => ({ hidden: unpackBits(fromBase64(value)) }),
@@ -94,7 +106,10 @@ export function decodeState(text, otherwise) {
 
 /** URL-safe base64 without padding. */
 export function toBase64(bytes) {
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 }
 
 /** @returns {Uint8Array | null} null where the text is no base64 */
