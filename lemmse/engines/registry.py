@@ -1,8 +1,8 @@
 """Which engine serves a task: its device, dtype, sizes, and whether gradients are asked for.
 
-An engine of the box family has `accumulate(state, queries, keys, values, scale, *, patch_size, strata, first_image)`;
-the plain one in `box` states the contract. `ENGINES` maps their public names to what they can serve and to modules,
-imported when first used.
+An engine of the box family has `accumulate(state, queries, keys, values, scale, *, patch_size, query_strata,
+key_strata, first_image, exclude)`; the plain one in `plain.box` states the contract. `ENGINES` maps their public
+names to what they can serve and to modules, imported when first used.
 """
 
 from __future__ import annotations
