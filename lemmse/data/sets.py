@@ -317,7 +317,9 @@ def _resized(pixels: np.ndarray, size: int | None) -> Tensor:
 
 def _in_channels(images: Tensor, channels: int | None) -> Tensor:
     if channels == 1 and images.shape[1] == 3:
-        return torch.einsum("nchw,c->nhw", images, torch.tensor(LUMA))[:, None].clamp(0, 1)
+        return torch.einsum("nchw,c->nhw", images, torch.tensor(LUMA, dtype=images.dtype, device=images.device))[
+            :, None
+        ].clamp(0, 1)
     if channels == 3 and images.shape[1] == 1:
         return images.expand(-1, 3, -1, -1).contiguous()
     return images

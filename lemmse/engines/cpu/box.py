@@ -271,8 +271,10 @@ def accumulate(
 def _interleaved(images: Tensor, absent: float) -> np.ndarray:
     """(B, C, H, W) -> (groups, H * C * columns * 16), the images fastest, a row periodic in its columns."""
     count, channels, height, width = images.shape
-    columns = torch.arange(width + -(-width // COLUMNS) * COLUMNS + 1) % width  # one more: no stride is a power of two
-    filled = torch.full((-(-count // IMAGES) * IMAGES, height, channels, len(columns)), absent)
+    held = width + -(-width // COLUMNS) * COLUMNS + 1  # one more: no stride is a power of two
+    columns = torch.arange(held, dtype=torch.int64, device="cpu") % width
+    shape = (-(-count // IMAGES) * IMAGES, height, channels, held)
+    filled = torch.full(shape, absent, dtype=torch.float32, device="cpu")
     filled[:count] = images.transpose(1, 2)[..., columns]
     grouped = filled.reshape(-1, IMAGES, height * channels * len(columns))
     return grouped.transpose(1, 2).contiguous().flatten(1).numpy()

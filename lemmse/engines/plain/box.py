@@ -52,7 +52,7 @@ def accumulate(
     first_image: number of the first key image. The images in one dtype, all on one device.
     """
     height, width = strata.shape
-    columns = torch.arange(height * width, device=strata.device)
+    columns = torch.arange(height * width, dtype=torch.int64, device=strata.device)
     rows, cols = columns // width, columns % width
     values = values.double()
     squares = values.square()
