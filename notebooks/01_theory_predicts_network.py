@@ -56,7 +56,7 @@ import torch
 from lemmse import figures, load_images
 from lemmse.analysis import evaluate as comparison
 from lemmse.analysis.evaluate import CLAIMED_FROM, EQUAL, claimed_psnr
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 from lemmse.book.results import committed_table
 from lemmse.physics.gallery import BLUR_STD, HIDDEN, OPERATORS, make_operator
 
@@ -172,7 +172,7 @@ held = {
     "the others to 22 dB": (elsewhere.capped > 22).all(),
     "networks are nearer to the formula than to the truth, by 5 dB": excess > 5,
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 sigma_low, sigma_least = min(sigmas, key=lambda s: abs(s - CLAIMED_FROM)), min(sigmas)

@@ -54,7 +54,7 @@ from lemmse.analysis.evaluate import formula_error
 from lemmse.bench.cells import BASELINE, FAMILIES, baselines, load, make_case, make_estimator, measure
 from lemmse.bench.machine import describe, exponentials_per_second
 from lemmse.bench.table import summary
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 from lemmse.book.results import committed_bench
 
 roofline = exponentials_per_second(torch.device("cpu"))
@@ -172,7 +172,7 @@ held = {
     f"P = {max(patch_sizes)} takes less than {most_slowdown} times as long as {min(patch_sizes)}": slowdown
     < most_slowdown,
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 said = {name: globals()[name] for name in ("size", "count", "patch_size", "sigma", "repeats")}

@@ -51,7 +51,7 @@ from lemmse.analysis import evaluate as comparison
 from lemmse.analysis import pre_inverses as inputs
 from lemmse.analysis.pre_inverses import AGNOSTIC, BLUR, FOURIER, HOLE, PINV
 from lemmse.analysis.second_moments import affine_table, noise_covariance
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -154,8 +154,10 @@ formulas = {f"{op}\n{name}": formula for op in (BLUR, FOURIER) for name, (formul
 parts = results[(results.operator == HOLE) & (results.region != "all")]
 drawn = inputs.drawn_on(solvers[HOLE], parts[(parts.sigma == shown) & (parts.split == "test")], baseline=AGNOSTIC)
 keep(
-    noise=figures.covariances({name: noise_covariance(f.pre_inverse, patch_size) for name, f in formulas.items()}),
-    affine=affine_table(images, formulas, sigmas),
+    noise=figures.covariances(
+        {name: noise_covariance(f.pre_inverse, patch_size, size, size) for name, f in formulas.items()}
+    ),
+    affine=affine_table(formulas, sigmas),
     strata=figures.competitors(inputs.competitions((HOLE, "random inpainting"), size, patch_size, seed=seed)),
     drawn=drawn.style.format(precision=0).format("{:+.1f}", subset=drawn.columns[-1:]),
     rim=figures.input_lines(parts, "psnr", "region", "split", label=label, **look),
@@ -181,7 +183,7 @@ held = {
     "the networks go the same way, but for the one behind it": (learned[clear.index] * clear > 0).all(),
 }
 print(mean.unstack("sigma").round(2).to_string())
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 strong, least = list(solvers[BLUR])[-1], min(sigmas)

@@ -59,7 +59,7 @@ from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
 from lemmse.analysis.evaluate import evaluation_images, experiment, formula_error
 from lemmse.analysis.risk import training_checkpoints
 from lemmse.analysis.surprisal import deciles, pixel_errors, query, rank_correlation
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 from lemmse.data.unseen import WORLDS, world_images
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -179,7 +179,7 @@ held = {
     "uniform noise is rarer than any training patch": least["uniform noise", "min"] > least["training", "max"],
     "the rarest tenth is behind at every checkpoint": (on_the_way[10] > on_the_way[1]).all(),
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 left = 100 * on_the_way[[1, 10]] / on_the_way.iloc[0][[1, 10]]

@@ -53,7 +53,7 @@ import torch
 from lemmse import MMSE, Denoising, EquivariantMMSE, LocalEquivariantMMSE, figures, load_images
 from lemmse.analysis.evaluate import evaluation_images, experiment, restore_one
 from lemmse.analysis.risk import set_distances, split_risks
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -170,7 +170,7 @@ held = {
     "to the third digit": (rest.abs() + error < 0.5)[list(nets)].all(),  # per cent, of three digits
     "it fails beyond": (rest < -3 * error)[["MMSE", "E-MMSE"]].all(),
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 keep(**{name: globals()[name] for name in ("count", "data", "size", "patch_size", "tested", "draws", "shown")})

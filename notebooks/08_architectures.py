@@ -55,7 +55,7 @@ import torch
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
 from lemmse.analysis.evaluate import CLAIMED_FROM, claimed_psnr, evaluation_images, experiment, trainings
 from lemmse.analysis.risk import error_correlation, set_distances, training_path
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -167,7 +167,7 @@ held = {
     "the gap is the distance": (path.rest.abs() < 3 * path.error).all(),
     "training closes it": gap[last].max() < gap[first].min() / 2,
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 keep(**{name: globals()[name] for name in ("count", "data", "size", "patch_size", "tested", "watched_size", "draws")})

@@ -54,7 +54,7 @@ import torch
 
 from lemmse import Denoising, figures, load_images
 from lemmse.analysis.evaluate import compare_sets, experiment, formula_error, restore_one, summarise
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 from lemmse.data.unseen import WORLDS, world_images
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -144,7 +144,9 @@ judged = at_high[[s for s in at_high.columns if s >= sigma_high]]
 y = formula.physics.measure(evaluated["one pixel"][:1], shown, generator=torch.Generator().manual_seed(seed))
 assert formula_error(formula, y, shown) < 1e-5, "the engine must agree with the formula written out"
 worst_case, of_all = judged.min(axis=None), at_high.min(axis=None)
-judge({f"the formula accounts for {bar:.0f} % of the error in every world": worst_case > bar}, preset, strict=strict)
+check_claim(
+    {f"the formula accounts for {bar:.0f} % of the error in every world": worst_case > bar}, preset, strict=strict
+)
 
 # %% tags=["remove-cell"]
 worst_world, worst_sigma = at_high.stack().idxmin()

@@ -16,15 +16,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.vectors import (
     COLUMNS,
     IMAGES,
-    JIT,
     LANES,
     LOG2E,
     NEGLIGIBLE,
@@ -54,7 +53,7 @@ _ABSENT = 1e15  # the features of an image that fills up a vector
 _FAR = 1e29  # no distance of a pair that competes is as large
 
 
-@numba.njit(**JIT)
+@jit()
 def _aligned(count, like):
     """An uninitialised array of the dtype of `like` that starts at a cache line."""
     array = np.empty(count + 64 // like.itemsize, like.dtype)
@@ -62,7 +61,7 @@ def _aligned(count, like):
     return array[start : start + count]
 
 
-@numba.njit(**JIT)
+@jit()
 def _add_row(squares, v, q, key, step, h, at, leave):
     """Add the squared differences of query row h and the key row from `at` on to v; take row `leave`, if any, away."""
     features, _, width = q.shape
@@ -79,7 +78,7 @@ def _add_row(squares, v, q, key, step, h, at, leave):
         store(v, w * LANES, load(v, w * LANES) + square)
 
 
-@numba.njit(**JIT)
+@jit()
 def _slide_row(squares, v, width, enter, leave):
     """Add row `enter` of the squares to v, take row `leave` away."""
     for x in range(0, width * LANES, LANES):
@@ -87,7 +86,7 @@ def _slide_row(squares, v, width, enter, leave):
         store(v, x, load(v, x) + change)
 
 
-@numba.njit(**JIT)
+@jit()
 def _exponents(x, v, reference, bits, cols, h, width):
     """The logits, in bits over the reference, of all pixels of query row h, from the window sums v of its columns."""
     first, last = cols
@@ -103,7 +102,7 @@ def _exponents(x, v, reference, bits, cols, h, width):
         store(x, w * LANES, narrow(d - splat(reference[h * width + w])) * bits)
 
 
-@numba.njit(**JIT)
+@jit()
 def _exclude(x, start, labels, h, w, k, dx):
     """Set the logits of columns that do not compete with pixel (h, w) to -inf; False if none competes."""
     width, any_competes = labels.shape[1], False
@@ -115,7 +114,7 @@ def _exclude(x, start, labels, h, w, k, dx):
     return any_competes
 
 
-@numba.njit(**JIT)
+@jit()
 def _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2):
     """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one."""
     first, last = cols
@@ -141,7 +140,7 @@ def _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2):
             x[start + lane] = (new - distances[lane]) * scale2
 
 
-@numba.njit(**JIT)
+@jit()
 def _keep_top(top, numbers, x, start, reference, scale2, first, k, column, height, width):
     """Insert those of 64 pairs that are among the k nearest so far."""
     limit = np.float32((reference - top[-1]) * scale2)
@@ -155,7 +154,7 @@ def _keep_top(top, numbers, x, start, reference, scale2, first, k, column, heigh
             insert(top, numbers, d, (image * height + k) * width + col)
 
 
-@numba.njit(**JIT)
+@jit()
 def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums, top, numbers):
     """One query against all `keys`: updates reference, sums, top and numbers.
 

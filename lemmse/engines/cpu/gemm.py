@@ -16,15 +16,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from lemmse.engines.contracts import Block
+from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.vectors import (
     IMAGES,
-    JIT,
     LANES,
     LOG2E,
     NEGLIGIBLE,
@@ -51,7 +50,7 @@ _TOLERANCE = 2.0**-20  # relative error of the sums that a pair may cause
 _ABSENT = np.float32(1e30)  # |a|^2 of keys that fill up a vector
 
 
-@numba.njit(**JIT)
+@jit()
 def _pack(keys, mean, panels, norms):
     """Centre the keys (K, F), 64 to a panel: panels (K / 64, F, 64) float32, and their squared norms (K / 64, 64)."""
     features = keys.shape[1]
@@ -68,7 +67,7 @@ def _pack(keys, mean, panels, norms):
             norms[p, lane] = square
 
 
-@numba.njit(**JIT)
+@jit()
 def _products(z, tile, panel, norms):
     """z = 2 <q, a> - |a|^2, (6 * 64,): tile (F * 6,) of 6 times 2 q, panel (F * 64,) of 64 keys, norms (64,)."""
     minus = splat(np.float32(0)) - load(norms, 0)
@@ -91,7 +90,7 @@ def _products(z, tile, panel, norms):
     store(z, 5 * LANES, z5)
 
 
-@numba.njit(**JIT)
+@jit()
 def _limit(m, scale2, margin, reference, sums, acc, top):
     """The logit, in bits over the reference of row m, from which on a pair is taken out."""
     s0 = sums[m, 0] + total(load_row(acc, m * sums.shape[1] * IMAGES))
@@ -100,7 +99,7 @@ def _limit(m, scale2, margin, reference, sums, acc, top):
     return min(weight, nearest) - margin[m]
 
 
-@numba.njit(**JIT)
+@jit()
 def _move_reference(new, m, scale2, reference, sums, acc):
     """Take the distance `new` as the reference of row m, and rescale what was summed about the old one."""
     ratio, columns = 2.0 ** max((new - reference[m]) * scale2[m], -150.0), sums.shape[1]
@@ -111,7 +110,7 @@ def _move_reference(new, m, scale2, reference, sums, acc):
     reference[m] = new
 
 
-@numba.njit(**JIT)
+@jit()
 def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first):
     """Sum the pairs `lanes` of row m and the keys from j on by their exact distances, and leave them out of z."""
     channels = values.shape[0]
@@ -135,7 +134,7 @@ def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc,
         z[at + lane] = -_ABSENT
 
 
-@numba.njit(**JIT)
+@jit()
 def _kernel(panels, norms, keys, values, first, tiles, q, norms_q, scale2, margin, reference, sums, top, numbers):
     """All rows against a block of keys: updates reference, sums, top and numbers.
 

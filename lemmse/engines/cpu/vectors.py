@@ -24,12 +24,13 @@ from numba.core.cgutils import get_or_insert_function
 from numba.core.datamodel import PrimitiveModel, register_default
 from numba.extending import intrinsic, lower_builtin, type_callable
 
+from lemmse.engines.cpu.compile import jit
+
 IMAGES = 16  # floats in the widest vector register
 COLUMNS = 4  # so that a sum is loaded and stored once for four registers of pairs
 LANES = IMAGES * COLUMNS
 LOG2E = math.log2(math.e)
 NEGLIGIBLE = np.float32(-48)  # bits: 2^24 such pairs together are the rounding of one float32 sum
-JIT = {"nogil": True, "cache": True, "error_model": "numpy"}
 _ELEMENTS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 _INT32 = ir.IntType(32)
 
@@ -261,7 +262,7 @@ def exp2(x):
     return _times_power(splat(np.float32(1)) + f * p, t)
 
 
-@numba.njit(**JIT)
+@jit()
 def add_moments(acc, start, e, values, at, step, channels):
     """Add the weights e to the sums of one pixel: sum e, sum e^2, and for each channel sum e u, sum e u^2."""
     store(acc, start, load_row(acc, start) + fold_sum(e))
@@ -276,7 +277,7 @@ def add_moments(acc, start, e, values, at, step, channels):
         store(acc, second, load_row(acc, second) + fold_sum(first * u))
 
 
-@numba.njit(fastmath={"reassoc", "contract", "nsz"}, **JIT)
+@jit(fastmath={"reassoc", "contract", "nsz"})
 def squared_distance(q, a):
     """The squared distance of two vectors of features, in float64."""
     d = 0.0
@@ -285,7 +286,7 @@ def squared_distance(q, a):
     return d
 
 
-@numba.njit(**JIT)
+@jit()
 def insert(top, numbers, d, number):
     """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
     j = len(top) - 1
