@@ -147,7 +147,7 @@ def competitions(
         physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
         if not isinstance(physics, Inpainting):
             raise ValueError(f"competition is mapped behind a mask, that of centre or random inpainting, got {name!r}")
-        image = torch.zeros(1, 1, size, size)
+        image = torch.zeros(1, 1, size, size, dtype=torch.float32, device="cpu")
         features = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv").features
         found[name] = physics.mask_on(size, size), features.strata, features.competing.reshape(size, size)
     return found

@@ -68,7 +68,7 @@ def pixel_errors(nets: dict[str, Callable[[Tensor, float], Tensor]], queries: It
 
     frames = []
     for sigma, z, posterior, surprisal in queries:
-        image = torch.arange(len(z)).repeat_interleave(z.shape[2] * z.shape[3])
+        image = torch.arange(len(z), dtype=torch.int64, device="cpu").repeat_interleave(z.shape[2] * z.shape[3])
         known = {"surprisal": surprisal, "variance": posterior.variance.mean(1)}
         for name, net in nets.items():
             columns = {"error": (net(z, sigma) - posterior.mean).square().mean(1), **known}
