@@ -42,7 +42,8 @@ import torch
 from tqdm import tqdm
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import evaluation_images, formula_error
+from lemmse.analysis.evaluate import formula_error
+from lemmse.analysis.experiment import evaluation_images
 from lemmse.analysis.sources import origins, patchwork_table
 from lemmse.book.chapter import check_claim, keep
 from lemmse.patches import extract_patches

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lemmse.checks import check_batch, check_choice, check_count, check_patch_size, check_sigma
 
-PARAMETERS = {"small": 130_000, "paper": 4_200_000}  # at most, about
+PARAMETERS = {"tiny": 32_000, "small": 130_000, "medium": 520_000, "paper": 4_200_000}  # at most, about
 _EMBEDDING = 64
 
 
@@ -72,8 +72,9 @@ class Layer(nn.Module):
 class Solver(nn.Module):
     """What the architectures share: scaling of input and output, the noise embedding, and checks.
 
-    channels: C of z and x. patch_size: P, odd, the receptive field. size: "small" (about 0.12 M parameters) or "paper"
-    (about 4 M). Raises ValueError for other values, and in `forward` for z of another channel count or a bad sigma.
+    channels: C of z and x. patch_size: P, odd, the receptive field. size: "tiny" (about 0.03 M parameters), "small"
+    (0.12 M), "medium" (0.5 M) or "paper" (4 M). Raises ValueError for other values, and in `forward` for z of another
+    channel count or a bad sigma.
     """
 
     def __init__(self, channels: int, patch_size: int, size: str = "small") -> None:
