@@ -49,7 +49,8 @@ from IPython.display import Markdown
 from tqdm import tqdm
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import evaluation_images, formula_error
+from lemmse.analysis.evaluate import formula_error
+from lemmse.analysis.experiment import evaluation_images
 from lemmse.analysis.sources import origins, patchwork_table
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.patches import extract_patches
