@@ -154,8 +154,10 @@ formulas = {f"{op}\n{name}": formula for op in (BLUR, FOURIER) for name, (formul
 parts = results[(results.operator == HOLE) & (results.region != "all")]
 drawn = inputs.drawn_on(solvers[HOLE], parts[(parts.sigma == shown) & (parts.split == "test")], baseline=AGNOSTIC)
 keep(
-    noise=figures.covariances({name: noise_covariance(f.pre_inverse, patch_size) for name, f in formulas.items()}),
-    affine=affine_table(images, formulas, sigmas),
+    noise=figures.covariances(
+        {name: noise_covariance(f.pre_inverse, patch_size, size, size) for name, f in formulas.items()}
+    ),
+    affine=affine_table(formulas, sigmas),
     strata=figures.competitors(inputs.competitions((HOLE, "random inpainting"), size, patch_size, seed=seed)),
     drawn=drawn.style.format(precision=0).format("{:+.1f}", subset=drawn.columns[-1:]),
     rim=figures.input_lines(parts, "psnr", "region", "split", label=label, **look),

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from lemmse.analysis.metrics import psnr
-from lemmse.checks import check_count, check_sigma
+from lemmse.checks import check_count
 from lemmse.data.sets import load_images
+from lemmse.estimators import reference
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import Solver
 from lemmse.networks.weights import trained
-from lemmse.patches import extract_patches
 from lemmse.physics.operators import Physics
 
 if TYPE_CHECKING:
@@ -161,24 +161,8 @@ def summarise(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 def brute_force(
     images: Tensor, physics: Physics, y: Tensor, sigma: float, patch_size: int, pixels: Iterable[tuple[int, int]]
 ) -> Tensor:
-    """LE-MMSE with B = I at a few pixels, straight from the formula in float64: (Q, C, len(pixels)).
-
-    Every distance is a sum of squared differences over a patch, every weight is kept: the check of what the engines do.
-    """
-    sigma = float(check_sigma(sigma, 1, y)[0])
-    height, width = images.shape[-2:]
-    values = images.double().flatten(2).transpose(1, 2).flatten(0, 1)
-    queries = extract_patches(y.double(), patch_size)
-    found = []
-    for row, col in pixels:
-        if not (0 <= row < height and 0 <= col < width):
-            raise ValueError(f"pixel ({row}, {col}) is outside the image of {height} x {width}")
-        query = queries[:, :, None, row * width + col]
-        distances = [
-            (query - extract_patches(physics.A(x[None].double()), patch_size)).square().sum((1, 3)) for x in images
-        ]
-        found.append(torch.softmax(-torch.cat(distances, 1) / (2 * sigma**2), -1) @ values)
-    return torch.stack(found, -1)
+    """LE-MMSE with B = I at a few pixels, as `estimators.reference` writes it out: (Q, C, len(pixels)) float64."""
+    return reference.le_mmse(images, y, sigma, patch_size, physics=physics, pixels=pixels)
 
 
 def formula_error(

@@ -136,12 +136,16 @@ def best_patch_sizes(frame: pd.DataFrame, *, resamples: int, generator: torch.Ge
     test = frame[frame["split"] == "test"]
     for (sigma, count), part in test.groupby(["sigma", "count"]):
         risks = part.pivot(index="image", columns="patch_size", values="risk")
-        sizes = torch.tensor(risks.columns.to_numpy())
-        values = torch.tensor(risks.to_numpy())
+        sizes = torch.from_numpy(risks.columns.to_numpy())
+        values = torch.from_numpy(risks.to_numpy())
         best = sizes[values.mean(0).argmin()]
-        draws = torch.randint(len(values), (resamples, len(values)), generator=generator)
+        draws = torch.randint(
+            len(values), (resamples, len(values)), generator=generator, dtype=torch.int64, device=generator.device
+        )
         found = sizes[values[draws].mean(1).argmin(1)]
-        low, high = found.double().quantile(torch.tensor([0.05, 0.95], dtype=torch.float64), interpolation="nearest")
+        low, high = found.double().quantile(
+            torch.tensor([0.05, 0.95], dtype=torch.float64, device=found.device), interpolation="nearest"
+        )
         share = (found == best).double().mean()
         measured = {"best": int(best), "low": int(low), "high": int(high), "share": float(share)}
         rows.append({"sigma": sigma, "count": count, **measured})

@@ -147,9 +147,9 @@ def competitions(
         physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
         if not isinstance(physics, Inpainting):
             raise ValueError(f"competition is mapped behind a mask, that of centre or random inpainting, got {name!r}")
-        image = torch.zeros(1, 1, size, size)
-        family = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv").family
-        found[name] = physics.mask_on(size, size), family.strata, family.competing.reshape(size, size)
+        image = torch.zeros(1, 1, size, size, dtype=torch.float32, device="cpu")
+        features = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv").features
+        found[name] = physics.mask_on(size, size), features.strata, features.competing.reshape(size, size)
     return found
 
 
@@ -164,7 +164,7 @@ def drawn_on(solvers: dict[str, Solvers], errors: pd.DataFrame, *, baseline: str
     found = errors[errors.solver == "LE-MMSE"].pivot_table(["effective", "gain"], "region", "input")
     columns: dict[str, object] = {}
     for label, (formula, _) in solvers.items():
-        mask, competing = formula.physics.mask_on(*formula.shape[1:]), formula.family.competing.cpu()
+        mask, competing = formula.physics.mask_on(*formula.shape[1:]), formula.features.competing.cpu()
         regions = window_regions(mask.cpu(), formula.patch_size)
         competing = competing.reshape(mask.shape).double()
         columns |= {

@@ -51,9 +51,14 @@ def training_draws(
     check_count(count, "count")
     if not 0 <= sigma_min < 1:
         raise ValueError(f"sigma_min must be in [0, 1), got {sigma_min!r}")
-    rounds = [torch.randperm(len(images), generator=generator) for _ in range(math.ceil(count / len(images)))]
+    device = generator.device
+    rounds = [
+        torch.randperm(len(images), generator=generator, dtype=torch.int64, device=device)
+        for _ in range(math.ceil(count / len(images)))
+    ]
     x = images[torch.cat(rounds)[:count].to(images.device)]
-    strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    order = torch.randperm(count, generator=generator, dtype=torch.int64, device=device)
+    strata = (order + torch.rand(count, generator=generator, dtype=torch.float32, device=device)) / count
     sigma = (sigma_min + (1 - sigma_min) * strata).to(images.device, images.dtype)
     return x, physics.measure(x, sigma, generator=generator), sigma
 

@@ -44,10 +44,10 @@ def query(
     """
     from tqdm import tqdm
 
-    family, pixels = formula.family, images.shape[-2] * images.shape[-1]
-    if (family.competing != pixels).any():
+    features, pixels = formula.features, images.shape[-2] * images.shape[-1]
+    if (features.competing != pixels).any():
         raise ValueError("densities compare within a stratum only, and not all patches of this formula are of one")
-    rank, log_pdet = formula.z_channels * float(family.rank[0]), formula.z_channels * float(family.log_pdet[0])
+    rank, log_pdet = formula.z_channels * float(features.rank[0]), formula.z_channels * float(features.log_pdet[0])
     found = []
     for sigma in tqdm(list(sigmas), desc=f"density of the patches of {len(images)} images"):
         y = formula.physics.measure(images, sigma, generator=generator)
@@ -68,7 +68,7 @@ def pixel_errors(nets: dict[str, Callable[[Tensor, float], Tensor]], queries: It
 
     frames = []
     for sigma, z, posterior, surprisal in queries:
-        image = torch.arange(len(z)).repeat_interleave(z.shape[2] * z.shape[3])
+        image = torch.arange(len(z), dtype=torch.int64, device="cpu").repeat_interleave(z.shape[2] * z.shape[3])
         known = {"surprisal": surprisal, "variance": posterior.variance.mean(1)}
         for name, net in nets.items():
             columns = {"error": (net(z, sigma) - posterior.mean).square().mean(1), **known}
