@@ -50,7 +50,6 @@ import logging
 from itertools import combinations
 
 import pandas as pd
-import torch
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
 from lemmse.analysis.evaluate import CLAIMED_FROM, claimed_psnr, compare
