@@ -29,7 +29,7 @@ export const STEPS = [
     look:
       "The striped pixels are hidden. Paint on the measurement to hide more; start on a hidden pixel to show it again. " +
       "The rim of the hole is filled from patches that were cut in the same way; deep inside nothing is known.",
-    state: { image: "test-0", operator: "hole", sigma: 0.05, patchSize: 11, hidden: cross() },
+    state: { image: "test-4", operator: "hole", sigma: 0.05, patchSize: 7, hidden: cross() },
   },
   {
     title: "Draw something no training image has",
