@@ -58,7 +58,7 @@ def distances(page) -> dict[str, float]:
     """The numbers that the page shows in dB, as "Formula to truth": 23.1."""
     found = {}
     for name in ("Measurement", "Formula", "Trained network", "Best affine filter"):
-        for note in page.locator(f".try-picture:has(b:text-is('{name}')) .try-note > span").all_inner_texts():
+        for note in page.locator(f".try-picture:has(b:text-is('{name}')) .try-note > div").all_inner_texts():
             what, value = re.fullmatch(r"to (\w+) ([\d.]+) dB", note).groups()
             found[f"{name} to {what}"] = float(value)
     return found

@@ -22,7 +22,7 @@ export const STEPS = [
     look:
       "This is a training image under strong noise, and yet it comes back almost unharmed: a patch of 15 × 15 pixels is " +
       "so rare that only its own copy votes. Then choose a test image: the formula can only paste what it remembers.",
-    state: { image: "training-2", operator: "noise", sigma: 0.2, patchSize: 15 },
+    state: { image: "training-0", operator: "noise", sigma: 0.2, patchSize: 15 },
   },
   {
     title: "Paint a hole",

@@ -25,7 +25,7 @@ export class Picture {
       this.frames,
       this.blank,
     );
-    this.note = make("span", { class: "try-note" });
+    this.note = make("div", { class: "try-note" });
     this.badge = make("span", { class: "try-badge" });
     this.figure = make(
       "figure",
@@ -47,7 +47,7 @@ export class Picture {
 
   /** The distances in dB, a line each; none where they are not known. */
   setNote(lines) {
-    this.note.replaceChildren(...lines.map((line) => make("span", { text: line })));
+    this.note.replaceChildren(...lines.map((line) => make("div", { text: line })));
   }
 
   /** Why there is no picture; "" where there is one. */
