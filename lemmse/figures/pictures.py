@@ -40,7 +40,8 @@ def gallery(
 
     note: the line under an image, from the row and the column's name; without it there is none.
     """
-    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, (cell + 0.4) * len(rows) + 0.2)
+    height = cell + (0.4 if note else 0.1)
+    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, height * len(rows) + 0.2)
     for r, (label, row) in enumerate(rows.items()):
         for c, name in enumerate(columns):
             if name in row:
@@ -119,7 +120,7 @@ def votes(
     row, column = pixel
     reach = patch_size // 2
     noisy_patch = measurement[:, row - reach : row + reach + 1, column - reach : column + reach + 1]
-    figure, axes = new_figure(2, 4, 6.3, 3.9)
+    figure, axes = new_figure(2, 4, 6.3, 3.6)
     upper, lower = axes
     draw_image(upper[0], measurement, "measurement")
     _frame(upper[0], (column - patch_size / 2, row - patch_size / 2), patch_size)
@@ -130,9 +131,10 @@ def votes(
     for axis in lower[len(sources) :]:
         axis.axis("off")
     for axis, source in zip(lower, sources, strict=False):
-        draw_image(axis, source.image, "", f"{100 * source.weight:.2g} % of the weight")
+        draw_image(axis, source.image, f"weight {100 * source.weight:.2g} %")
         _frame(axis, (source.col - patch_size / 2, source.row - patch_size / 2), patch_size)
-    lower[0].set_title("training images whose patches carry most of the weight", loc="left")
+    upper[0].set_ylabel("test image", fontsize=9)
+    lower[0].set_ylabel("training images", fontsize=9)
     return figure
 
 
