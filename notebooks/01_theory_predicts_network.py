@@ -14,9 +14,9 @@
 # **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
 
 # %% [markdown]
-# **The formula.** A network of receptive field $P \times P$ sees the measurement $y = A x + e$ around a pixel $m$ through
-# the patch $\Pi_m y$. Among all maps that see no more than this patch, and treat all pixels alike, the one with the least
-# mean squared error on the training images $x_1, \dots, x_N$ returns a weighted mean of training pixels:
+# **The formula.** A network of receptive field $P \times P$ sees the measurement $y = A x + e$ around a pixel $m$
+# through the patch $\Pi_m y$. Among all maps that see no more than this patch, and treat all pixels alike, the one
+# with the least mean squared error on the training images $x_1, \dots, x_N$ returns a weighted mean of training pixels:
 #
 # $$
 # \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \qquad
@@ -24,14 +24,15 @@
 #                {\sum_{j,l} \exp\left(-\|\Pi_m y - \Pi_l A x_j\|^2 / 2 \sigma^2\right)}.
 # $$
 #
-# The network is *physics-agnostic*: it is given $y$ itself. The page about [the theory](../theory.md) derives the formula.
+# The network is *physics-agnostic*: it is given $y$ itself. The page about [the theory](../theory.md) derives the
+# formula.
 #
 # **The controls.** A network that is near the formula proves little where it is just as near to something simpler.
 # Therefore we compare it with *controls*, which know less than the formula: the measurement itself; the best affine map
-# of the same patch; the formula for smaller and for larger patches; the formula for few of the training images; and, for
-# noise alone, non-local means, a filter that knows no training image. The *margin* of a network is its distance to the
-# nearest control minus its distance to the formula. Distances are PSNR in dB, so near means a large PSNR, and a positive
-# margin means that the formula is nearer than every control.
+# of the same patch; the formula for smaller and for larger patches; the formula for few of the training images; and,
+# for noise alone, non-local means, a filter that knows no training image. The *margin* of a network is its distance
+# to the nearest control minus its distance to the formula. Distances are PSNR in dB, so near means a large PSNR, and
+# a positive margin means that the formula is nearer than every control.
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
@@ -113,15 +114,19 @@ training = Training(
     seed=seed,
 )
 networks = training.networks(
-    architectures, images, physics, patch_size=patch_size, repeats=repeats
+    architectures,
+    images,
+    physics,
+    patch_size=patch_size,
+    repeats=repeats,
 )
 
 # %% [markdown]
 # ## What it looks like
 #
 # Before we measure anything, here are three photographs of which no network has seen any part. Each is measured in
-# another way: with noise alone, with a hidden square in its center, and through a blur. A network of its own was trained
-# for each of the three, on color crops of the training photographs.
+# another way: with noise alone, with a hidden square in its center, and through a blur. A network of its own was
+# trained for each of the three, on color crops of the training photographs.
 
 
 # %%
@@ -130,14 +135,12 @@ def network_and_formula(name, truth):
     generator = torch.Generator().manual_seed(seed)
     A = make_operator(name, color_size, color_size, generator)
     formula = LocalEquivariantMMSE(color_images, A, patch_size=patch_size)
-    trained_longer = replace(training, steps=operator_steps)
-    network = trained_longer.network(
-        "ResNet", color_images, A, patch_size=patch_size
-    )
-    solvers = {"network": network, FORMULA: formula, AFFINE: affine_beside(formula)}
-    return formula, restore(
-        solvers, A, truth, picture_sigma, generator=generator
-    )
+    in_color = replace(training, steps=operator_steps)
+    network = in_color.network("ResNet", color_images, A, patch_size=patch_size)
+    affine = affine_beside(formula)
+    solvers = {"network": network, FORMULA: formula, AFFINE: affine}
+    sigma = picture_sigma
+    return formula, restore(solvers, A, truth, sigma, generator=generator)
 
 
 # %% tags=["hide-input"]
@@ -171,9 +174,10 @@ show_figure(
     figures.gallery(rows, columns, cell=1.25),
     name="fig-headline",
     caption=f"""Three photographs that no network has seen, {color_size} pixels a side, each with noise of $\\sigma =
-    {picture_sigma:g}$. The formula was not fitted to the networks. The fourth column is ten times their difference around
-    middle gray: where it is gray, they agree. Deep in the hole neither of them sees anything, and both return one color.
-    PSNR between the network and the formula, and in parentheses between the network and the affine filter: {numbers}.""",
+    {picture_sigma:g}$. The formula was not fitted to the networks. The fourth column is ten times their difference
+    around middle gray: where it is gray, they agree. Deep in the hole neither of them sees anything, and both return
+    one color. PSNR between the network and the formula, and in parentheses between the network and the affine filter:
+    {numbers}.""",
     alt="Rows: noise, a hole, a blur. Columns: measurement, network, formula, ten times their difference, truth.",
 )
 
@@ -194,20 +198,25 @@ show_figure(
     noisy patch with all {color_count * color_size**2:,} training patches and returns the weighted mean of their center
     pixels. Below are the training images whose patches have the largest weights. Because of the noise the vote is
     spread over many patches: the effective number of patches is {figures.rounded(effective)}.""",
-    alt="A noisy photograph with a framed patch, the patch, the output pixel, and four training images with a framed patch.",
+    alt="A noisy photograph and its noisy patch, the output pixel, and four training images with a framed patch.",
 )
 
 # %% [markdown]
 # ## Nearer to the formula than to the controls?
 #
-# Now we measure. All networks, the formula and all controls restore the same measurements of training images and of test
-# images, and we compute the distances between them.
+# Now we measure. All networks, the formula and all controls restore the same measurements of training images and of
+# test images, and we compute the distances between them.
 
 # %%
 rivals = controls(formula, few=few)
 solvers = {**networks, FORMULA: formula, **rivals}
 distances = compare(
-    solvers, physics, clean, sigmas, seed=seed + 1, groups=sources
+    solvers,
+    physics,
+    clean,
+    sigmas,
+    seed=seed + 1,
+    groups=sources,
 )
 
 # %% tags=["hide-input"]
@@ -221,24 +230,24 @@ show_figure(
 )
 
 # %% [markdown]
-# The margin of each network comes with a standard error. Images that were cut from one photograph resemble each other, so
-# the standard error comes from drawing photographs, and then images of each photograph, with replacement. The nearest
-# control is chosen anew in each draw.
+# The margin of each network comes with a standard error. Images that were cut from one photograph resemble each
+# other, so the standard error comes from drawing photographs, and then images of each photograph, with replacement.
+# The nearest control is chosen anew in each draw.
 
 # %%
-margin_table = margins(
-    distances, networks, rivals, generator=torch.Generator().manual_seed(seed)
-)
+generator = torch.Generator().manual_seed(seed)
+margin_table = margins(distances, networks, rivals, generator=generator)
 start = sure_from(margin_table)
 
 # %% tags=["hide-input"]
 show_figure(
     figures.margin_lines(margin_table),
     name="fig-margins",
-    caption=f"""Margins of the denoisers with their standard errors. Above zero, the network is nearer to the formula than
-    to every control. The networks called {everywhere} differ in their seed alone.""",
+    caption=f"""Margins of the denoisers with their standard errors. Above zero, the network is nearer to the formula
+    than to every control. The networks called {everywhere} differ in their seed alone.""",
     alt="Margins against sigma, one line with error bars for each network, on training images and on test images.",
 )
+
 
 # %% tags=["hide-input"]
 def as_text(table, first):
@@ -301,9 +310,9 @@ formula is {compared("training", low)} on training images, and {compared("test",
 # The formula needs no more than $A x_i$, so it predicts networks behind other operators as well.
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
-Markdown(f"""We train {everywhere} on images with a hidden square in their center, on images of which {HIDDEN:.0%} of the
-pixels are hidden at random, and on images that were blurred by a Gaussian of standard deviation {BLUR_STD:g} pixel. The
-controls of other patch sizes are left out here, since each of them costs as much as the formula.""")
+Markdown(f"""We train {everywhere} on images with a hidden square in their center, on images of which {HIDDEN:.0%} of
+the pixels are hidden at random, and on images that were blurred by a Gaussian of standard deviation {BLUR_STD:g}
+pixel. The controls of other patch sizes are left out here, since each of them costs as much as the formula.""")
 
 
 # %%
@@ -312,9 +321,8 @@ def operator_margins(name):
     generator = torch.Generator().manual_seed(seed)
     A = make_operator(name, size, size, generator)
     formula = LocalEquivariantMMSE(images, A, patch_size=patch_size)
-    network = replace(training, steps=operator_steps).network(
-        everywhere, images, A, patch_size=patch_size
-    )
+    shorter = replace(training, steps=operator_steps)
+    network = shorter.network(everywhere, images, A, patch_size=patch_size)
     rivals = {
         control: restorer
         for control, restorer in controls(formula, few=few).items()
@@ -323,7 +331,12 @@ def operator_margins(name):
     solvers = {everywhere: network, FORMULA: formula, **rivals}
     test, photos = {"test": clean["test"]}, {"test": sources["test"]}
     distances = compare(
-        solvers, A, test, operator_sigmas, seed=seed + 1, groups=photos
+        solvers,
+        A,
+        test,
+        operator_sigmas,
+        seed=seed + 1,
+        groups=photos,
     )
     return margins(distances, [everywhere], rivals, generator=generator)
 
@@ -337,30 +350,31 @@ by_operator = pd.concat(
 show_table(
     as_text(by_operator, ["operator", "sigma"]),
     name="tab-operators",
-    caption=f"""The same for {everywhere} behind other operators: PSNR to the formula and to the nearest control, and the
-    margin ± its standard error, on {tested} test images.""",
+    caption=f"""The same for {everywhere} behind other operators: PSNR to the formula and to the nearest control, and
+    the margin ± its standard error, on {tested} test images.""",
 )
 
 # %% [markdown]
 # ## The answer, and what would prove it wrong
 #
-# The answer would be wrong if a trained network were nearer to a control than to the formula. The formula would also fail
-# if it predicted the networks on training images but not on test images, since then the networks would know something
-# that it does not; or if another architecture or another seed led elsewhere. At small noise the first of these happens,
-# and the answer says from which noise level on it does not. That the distance to the formula falls while the training
-# error falls is no evidence: it [follows from the formula being the best possible](../theory.md).
+# The answer would be wrong if a trained network were nearer to a control than to the formula. The formula would also
+# fail if it predicted the networks on training images but not on test images, since then the networks would know
+# something that it does not; or if another architecture or another seed led elsewhere. At small noise the first of
+# these happens, and the answer says from which noise level on it does not. That the distance to the formula falls
+# while the training error falls is no evidence: it [follows from the formula being the best possible](../theory.md).
 
 # %% tags=["hide-input"]
 behind = by_operator[by_operator["sigma"] >= claimed_from]
 least = behind.loc[behind["margin"].idxmin()]
 verdict = "No: on this run, simpler explanations do as well."
 if start is not None:
-    verdict = f"""Yes, from $\\sigma = {start:g}$ on: there the formula predicts trained denoisers better than every control
-    does, on images that they were trained on and on photographs of which they saw no part."""
+    verdict = f"""Yes, from $\\sigma = {start:g}$ on: there the formula predicts trained denoisers better than every
+    control does, on images that they were trained on and on photographs of which they saw no part."""
 operators = ", ".join(OPERATORS[1:])
 show_answer(f"""{verdict} {margin_sentence(margin_table)} Behind the other operators ({operators}) and at $\\sigma \\geq
-{claimed_from:g}$, {everywhere} has a margin of {figures.plus_minus(least.margin, least.error)} dB or more on test images. This is about receptive fields of {patch_size} x {patch_size} pixels, networks that were trained for
-minutes, and {count} training images of {size} x {size} pixels.""")
+{claimed_from:g}$, {everywhere} has a margin of {figures.plus_minus(least.margin, least.error)} dB or more on test
+images. This is about receptive fields of {patch_size} x {patch_size} pixels, networks that were trained for minutes,
+and {count} training images of {size} x {size} pixels.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(clean["test"][:1], high, generator=torch.Generator().manual_seed(seed))
@@ -391,5 +405,5 @@ for name, other in (("formula", FORMULA), ("affine", AFFINE)):
 # - `lemmse run 01 -p patch_size 9 -p steps 6000 -p strict False`: the network sees more, and needs a longer training to
 #   reach the formula. With `strict False` the chapter reports whether the claim holds, and does not fail.
 # - `lemmse run 01 -p count 20 -p few 5 -p strict False`: with few images, both memorize.
-# - `lemmse run 01 -p data fashion_mnist -p strict False`, after `lemmse data fetch fashion_mnist`: independent images of
-#   another kind.
+# - `lemmse run 01 -p data fashion_mnist -p strict False`, after `lemmse data fetch fashion_mnist`: independent images
+#   of another kind.

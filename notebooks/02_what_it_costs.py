@@ -127,8 +127,8 @@ def measured(cases, desc, fresh=False):
 # ## The time grows with the number of training images
 #
 # We measure the engine against a straightforward program. This *baseline* unfolds the patches of a few training images
-# at a time and calls `torch.cdist`, in single precision. Engine and baseline compute all of the formula, take turns, and
-# use the same number of threads.
+# at a time and calls `torch.cdist`, in single precision. Engine and baseline compute all of the formula, take turns,
+# and use the same number of threads.
 
 # %%
 few = {n: min(64, max(16, n // 16)) for n in counts}
@@ -179,11 +179,11 @@ sums their distances, but it skips their exponentials. The rate at $\\sigma = {m
 # %% [markdown]
 # ## Every estimator
 #
-# The same box-sum serves inpainting, where hidden pixels leave the sum. Behind the pseudo-inverse of a blur the noise is
-# correlated, so patches are *whitened* first, and all their distances come from one matrix product whose cost grows with
-# $P^2$. E-MMSE compares whole images under all translations, with one Fourier transform for each training image; MMSE
-# compares whole images without them. The variance, the density and the effective number of patches come from the same
-# pass as the output.
+# The same box-sum serves inpainting, where hidden pixels leave the sum. Behind the pseudo-inverse of a blur the noise
+# is correlated, so patches are *whitened* first, and all their distances come from one matrix product whose cost
+# grows with $P^2$. E-MMSE compares whole images under all translations, with one Fourier transform for each training
+# image; MMSE compares whole images without them. The variance, the density and the effective number of patches come
+# from the same pass as the output.
 
 # %%
 cases = [
@@ -270,8 +270,8 @@ record(slowdown=slowdown, skipping=gained_by_skipping, accuracy=accuracy, batch=
 # ## Try it
 #
 # - `lemmse run 02 -p channels 3`: each distance has three times as many terms, and the baseline falls behind further.
-# - `lemmse run 02 -p sigmas "[0.005, 0.5, 5.0]"`: from a noise level at which nearly every exponential is skipped to one
-#   at which none is.
+# - `lemmse run 02 -p sigmas "[0.005, 0.5, 5.0]"`: from a noise level at which nearly every exponential is skipped to
+#   one at which none is.
 # - `lemmse run 02 -p patch_sizes "[3, 27]"`: a patch as large as the image costs what a small one does.
 #
 # `lemmse bench` makes a larger table of your machine, and `lemmse bench --full` measures every case.

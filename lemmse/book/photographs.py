@@ -8,7 +8,7 @@ _SPLITS = {"train": "training", "test": "test"}
 
 
 def photographs_table() -> str:
-    """A Markdown table of `PHOTOGRAPHS`: what each shows, its split, and its source and license as its wheel states them.
+    """A Markdown table of `PHOTOGRAPHS`: what each shows, its use, and the source and license that its wheel states.
 
     Example:
         >>> photographs_table().splitlines()[2]  # doctest: +ELLIPSIS

@@ -67,9 +67,7 @@ def show_bench(root: Path | None = None) -> None:
     table, about = read(path)
     _heading("On a GPU", "This table was measured on a GPU and comes with the project.")
     described = "; ".join(f"{key}: {value}" for key, value in about.items())
-    show_table(
-        speed_table(table), name="tab-gpu-costs", caption=f"Committed, not measured in this build. {described}."
-    )
+    show_table(speed_table(table), name="tab-gpu-costs", caption=f"Committed, not measured in this build. {described}.")
 
 
 def _results(root: Path | None) -> Path:

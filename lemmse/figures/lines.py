@@ -22,7 +22,7 @@ def psnr_lines(
     *,
     label: str,
 ) -> Figure:
-    """`value` in dB against sigma: a panel for each of `panels`, a line for each of `by`, mean and spread over images."""
+    """`value` in dB against sigma: a panel for each of `panels`, a line for each `by`, mean and spread over images."""
     names = list(dict.fromkeys(frame[panels]))
     figure, axes = new_figure(1, len(names), 2.9 * len(names), 3.4, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
