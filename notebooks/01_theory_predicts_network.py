@@ -131,12 +131,13 @@ networks = training.networks(
 
 # %%
 def network_and_formula(name, truth):
-    """Measure one image, and restore it by a network, the formula and the affine filter."""
+    """Measure one image; restore it by network, formula and control."""
     generator = torch.Generator().manual_seed(seed)
     A = make_operator(name, color_size, color_size, generator)
-    formula = LocalEquivariantMMSE(color_images, A, patch_size=patch_size)
-    in_color = replace(training, steps=operator_steps)
-    network = in_color.network("ResNet", color_images, A, patch_size=patch_size)
+    P = patch_size
+    formula = LocalEquivariantMMSE(color_images, A, patch_size=P)
+    shorter = replace(training, steps=operator_steps)
+    network = shorter.network("ResNet", color_images, A, patch_size=P)
     affine = affine_beside(formula)
     solvers = {"network": network, FORMULA: formula, AFFINE: affine}
     sigma = picture_sigma
@@ -275,7 +276,8 @@ to_formula = distances[distances["other"] == FORMULA]
 to_truth = distances[distances["other"] == TRUTH]
 seeds = [name for name in networks if name.startswith(architectures[-1])]
 by_seed = to_formula[to_formula["one"].isin(seeds)]
-by_seed = by_seed.groupby(["split", "sigma", "one"])["psnr"].mean().unstack()
+by_seed = by_seed.groupby(["split", "sigma", "one"])["psnr"].mean()
+by_seed = by_seed.unstack()
 apart = (by_seed.max(axis=1) - by_seed.min(axis=1)).max()
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
@@ -317,7 +319,7 @@ pixel. The controls of other patch sizes are left out here, since each of them c
 
 # %%
 def operator_margins(name):
-    """The margins of the network that was trained behind one operator, on test images."""
+    """The margins of a network behind one operator, on test images."""
     generator = torch.Generator().manual_seed(seed)
     A = make_operator(name, size, size, generator)
     formula = LocalEquivariantMMSE(images, A, patch_size=patch_size)
@@ -341,10 +343,9 @@ def operator_margins(name):
     return margins(distances, [everywhere], rivals, generator=generator)
 
 
-by_operator = pd.concat(
-    [operator_margins(name).assign(operator=name) for name in OPERATORS[1:]],
-    ignore_index=True,
-)
+others = OPERATORS[1:]
+tables = [operator_margins(name).assign(operator=name) for name in others]
+by_operator = pd.concat(tables, ignore_index=True)
 
 # %% tags=["hide-input"]
 show_table(
@@ -370,7 +371,7 @@ verdict = "No: on this run, simpler explanations do as well."
 if start is not None:
     verdict = f"""Yes, from $\\sigma = {start:g}$ on: there the formula predicts trained denoisers better than every
     control does, on images that they were trained on and on photographs of which they saw no part."""
-operators = ", ".join(OPERATORS[1:])
+operators = ", ".join(others)
 show_answer(f"""{verdict} {margin_sentence(margin_table)} Behind the other operators ({operators}) and at $\\sigma \\geq
 {claimed_from:g}$, {everywhere} has a margin of {figures.plus_minus(least.margin, least.error)} dB or more on test
 images. This is about receptive fields of {patch_size} x {patch_size} pixels, networks that were trained for minutes,
