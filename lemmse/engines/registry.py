@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from lemmse.checks import shown
+
 
 @dataclass(frozen=True)
 class Task:
@@ -102,7 +104,7 @@ def choose_engine(names: Iterable[str], task: Task, asked: str = "auto") -> str:
     names = list(names)
     refusals = {name: ENGINES[name].refusal(task) for name in names}
     able = [name for name, refusal in refusals.items() if not refusal]
-    if asked == "auto":
+    if isinstance(asked, str) and asked == "auto":
         for name in names[: names.index(able[0])]:
             if ENGINES[name].is_made_for(task):
                 warnings.warn(
@@ -111,11 +113,11 @@ def choose_engine(names: Iterable[str], task: Task, asked: str = "auto") -> str:
                     stacklevel=2,
                 )
         return able[0]
-    if asked not in able:
-        why = f": {refusals[asked]}" if asked in names else ""
+    if not isinstance(asked, str) or asked not in able:
+        why = f": {refusals[asked]}" if isinstance(asked, str) and asked in names else ""
         gradients = " with gradients" if task.differentiable else ""
         raise ValueError(
-            f"engine {asked!r} cannot serve this operator, pre_inverse and padding in {task.dtype} on {task.device}"
-            f"{gradients}{why}: choose 'auto' or one of {', '.join(map(repr, able))}"
+            f"engine {shown(asked)} cannot serve this operator, pre_inverse and padding in {task.dtype} on "
+            f"{task.device}{gradients}{why}: choose 'auto' or one of {', '.join(map(repr, able))}"
         )
     return asked

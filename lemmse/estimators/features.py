@@ -111,11 +111,11 @@ class PatchFeatures(Features[EngineT]):
 
 def numbered(places: Tensor, first: int, count: int) -> Tensor:
     """(image, row, column) of the places (n, 2) in the images first .. first + count - 1: (count, n, 3)."""
-    image = torch.arange(first, first + count, device=places.device)
+    image = torch.arange(first, first + count, dtype=torch.int64, device=places.device)
     return torch.cat([image[:, None, None].expand(count, len(places), 1), places.expand(count, -1, 2)], -1)
 
 
 def raster(height: int, width: int, device: torch.device) -> Tensor:
     """(row, column) of the pixels of an image in raster order: (H*W, 2) int64."""
-    pixels = torch.arange(height * width, device=device)
+    pixels = torch.arange(height * width, dtype=torch.int64, device=device)
     return torch.stack([pixels // width, pixels % width], -1)

@@ -28,7 +28,8 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
     """The seen pixels, divided by c.
 
     Attributes:
-        mask: which pixels of the framed image are seen, (H + frame, W + frame) float64.
+        frame: how many pixels zero padding adds on each side, as `torch.nn.functional.pad` takes them.
+        mask: which pixels of the framed image are seen, (H, W) of it, float64.
         strata: the stratum of each pixel of the framed image, int64; -1 in the frame.
         As `Features` says.
     """
@@ -39,10 +40,12 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
         self, pre_inverse: DiagonalPreInverse, shape: Shape, patch_size: int, padding: str, device: torch.device
     ) -> None:
         super().__init__(shape)
-        self.patch_size, self.scale = patch_size, pre_inverse.scale
-        self.frame = patch_size // 2 if padding == "zeros" else 0
+        self.scale = pre_inverse.scale
         mask = pre_inverse.mask.to(device)
+        reach = [min(patch_size // 2, side - 1) if padding == "zeros" else 0 for side in mask.shape]
+        self.frame = (0, reach[1], 0, reach[0])
         self.mask = self.framed(mask)
+        self.patch_size = min(patch_size, max(self.mask.shape) | 1)  # odd, and no pixel is in a window twice
         self.sides = (self.mask.shape[0], self.mask.shape[1])
         inside = self.framed(torch.ones_like(mask)) > 0
         self.strata = torch.where(inside, mask_strata(self.mask, patch_size), -1)
@@ -54,11 +57,11 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
         self.log_pdet = self.rank * math.log(self.scale)
 
     def framed(self, images: Tensor) -> Tensor:
-        """Images (..., H, W) with the frame of zero padding, (..., H + frame, W + frame)."""
-        return torch.nn.functional.pad(images, (0, self.frame, 0, self.frame))
+        """Images (..., H, W) with the frame of zero padding, for padding "circular" as they are."""
+        return torch.nn.functional.pad(images, self.frame)
 
     def __call__(self, z: Tensor) -> Tensor:
-        """`mask z / c`: (Q, C, H, W) -> (Q, C, H + frame, W + frame)."""
+        """`mask z / c`: (Q, C, H, W) -> (Q, C, H, W), with zero padding the framed image."""
         return self.framed(z / self.scale) * self.mask
 
     def accumulate(
@@ -72,7 +75,8 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
             self.framed(x - CENTRE),
             scale,
             patch_size=self.patch_size,
-            strata=self.strata,
+            query_strata=self.strata,
+            key_strata=self.strata,
             first_image=first,
         )
 

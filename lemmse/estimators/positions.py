@@ -23,7 +23,7 @@ _SAME_RANGE = 1e-6  # largest difference of the projectors onto two ranges that 
 
 def group_ranges(projectors: Tensor) -> list[Tensor]:
     """Group the positions whose projectors (n, p, p) onto range(Q_k) are equal: a list of index tensors."""
-    left = torch.arange(len(projectors), device=projectors.device)
+    left = torch.arange(len(projectors), dtype=torch.int64, device=projectors.device)
     groups = []
     while len(left):
         same = (projectors[left] - projectors[left[0]]).abs().amax((1, 2)) < _SAME_RANGE

@@ -63,6 +63,8 @@ class PartialSum:
         Raises ValueError if the two are not sums for the same queries, noise levels, image size and top_k, on one
         device.
         """
+        if not isinstance(other, PartialSum):
+            raise ValueError(f"merge takes another PartialSum, got {type(other).__name__}")
         if self.sigma.device != other.sigma.device:
             raise ValueError(
                 f"partial sums merge on one device, got sums on {self.sigma.device} and {other.sigma.device}: move one "
@@ -72,8 +74,8 @@ class PartialSum:
         if ours != theirs or not torch.equal(self.sigma, other.sigma):
             raise ValueError(
                 "partial sums merge if they are of the same queries, noise levels and top_k: got sums of shape "
-                f"{ours[3]} and {theirs[3]}, top_k {self.state.top_k} and {other.state.top_k}, sigma "
-                f"{self.sigma.tolist()} and {other.sigma.tolist()}"
+                f"{ours[3]} and {theirs[3]}, top_k {self.state.top_k} and {other.state.top_k}, sigma from "
+                f"{float(self.sigma[0]):g} and {float(other.sigma[0]):g} on"
             )
         sources = other.state.top_sources.clone()
         sources[..., 0] += torch.where(sources[..., 0] < 0, 0, self.count)

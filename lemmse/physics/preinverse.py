@@ -23,7 +23,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lemmse.checks import check_choice, check_positive
+from lemmse.checks import check_choice, check_positive, shown
 from lemmse.physics.operators import CirculantPhysics, DiagonalPhysics, Linear, Physics
 from lemmse.physics.spectra import RANGE_RTOL, filter_images, invert_matrix, invert_spectrum, kept_values
 
@@ -199,6 +199,8 @@ class DensePreInverse(PreInverse):
         return float(self._range[1].log().sum())
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
 def pre_inverse(
     physics: Physics, name: str, shape: tuple[int, int], *, tikhonov_lambda: float = 1e-2, rtol: float = 1e-6
 ) -> PreInverse:
@@ -226,7 +228,8 @@ def pre_inverse(
         raise ValueError(f"physics must be a lemmse.Physics (Denoising, Blur, ...), got {type(physics).__name__}")
     check_choice(name, PRE_INVERSES, "pre_inverse")
     lam = check_positive(tikhonov_lambda, "tikhonov_lambda")
-    check_positive(rtol, "rtol")
+    if check_positive(rtol, "rtol") >= 1:
+        raise ValueError(f"rtol must be less than 1, a part of the largest singular value, got {shown(rtol)}")
     if name == "identity":
         return _identity(physics, shape)
     if isinstance(physics, DiagonalPhysics):
@@ -257,4 +260,4 @@ def _identity(physics: Physics, shape: tuple[int, int]) -> IdentityPreInverse:
         raise ValueError(
             f"pre_inverse 'identity' needs measurements of image size, got a matrix {tuple(physics.matrix.shape)}"
         )
-    return IdentityPreInverse(physics, scale=1.0, mask=torch.ones(shape, dtype=torch.float64))
+    return IdentityPreInverse(physics, scale=1.0, mask=torch.ones(shape, dtype=torch.float64, device="cpu"))

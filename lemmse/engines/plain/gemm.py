@@ -34,7 +34,7 @@ def accumulate(
         mean = keys.mean(0)
         q = queries - mean
         norms = q.square().sum(-1, keepdim=True)
-        for part in torch.arange(len(keys), device=keys.device).split(count):
+        for part in torch.arange(len(keys), dtype=torch.int64, device=keys.device).split(count):
             a = keys[part] - mean
             d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
             state = state.merge(block_state(-scale[:, None, None] * d, u[part], sources[part], state.top_k))
