@@ -182,9 +182,11 @@ def _template() -> Tensor:
         raise ValueError("the set 'brain' is a file of the package nilearn: pip install 'lemmse[mri]'")
     import nibabel
 
-    volume = np.asarray(nibabel.load(path).dataobj)  # (left to right, back to front, bottom to top), 8 bits
-    filled = volume[:, :, _TEMPLATE_SLICES].any(2)
-    corner = [_first_of_square(filled.any(1 - axis)) for axis in (0, 1)]
+    volume = np.asarray(
+        nibabel.nifti1.Nifti1Image.from_filename(path).dataobj
+    )  # (left to right, back to front, bottom to top), 8 bits
+    filled = np.any(volume[:, :, _TEMPLATE_SLICES], axis=2)
+    corner = [_first_of_square(np.any(filled, axis=1 - axis)) for axis in (0, 1)]
     x, y = (slice(first, first + _TEMPLATE_SIDE) for first in corner)
     front_up = np.flip(volume[x, y, _TEMPLATE_SLICES].transpose(2, 1, 0), 1)
     return torch.from_numpy(np.ascontiguousarray(front_up)).to(torch.float32)[:, None] / 255

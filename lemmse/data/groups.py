@@ -46,11 +46,13 @@ def image_groups(
         (0, 1, 2, 3, 0, 1)
     """
     check_arguments(split, count, size, channels)
+    named = DATASETS.get(name_or_path) if isinstance(name_or_path, str) else None
+    groups = named.groups if named else None
     origins: tuple[Hashable, ...]
     if crops:
         _, origins = load_folder_crops(path_to_crop(name_or_path), split, count, size, channels)
-    elif isinstance(name_or_path, str) and name_or_path in DATASETS and DATASETS[name_or_path].groups is not None:
-        origins = DATASETS[name_or_path].groups(split, count, size, channels)
+    elif groups is not None:
+        origins = groups(split, count, size, channels)
     else:
         images = load_images(name_or_path, split=split, count=count, size=size, channels=channels)
         origins = tuple(range(len(images)))
