@@ -31,9 +31,9 @@ def warn_once(key: str, message: str) -> None:
 
 def shown(value: object) -> str:
     """A value as a message repeats it: on one line, at most some 60 characters, an array by its type and shape."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
     try:
+        if hasattr(value, "shape") and hasattr(value, "dtype"):
+            return f"{type(value).__name__} of shape {tuple(value.shape)}"
         text = " ".join(reprlib.repr(value).split())
     except Exception:  # an integer of thousands of digits, or an object that cannot be shown
         text = f"an object of type {type(value).__name__}"
