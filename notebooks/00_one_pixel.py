@@ -147,7 +147,6 @@ for level in sigmas:
         "sigma": level,
         "effective patches": found.effective_samples[:, row, column],
         "largest weight (%)": 100 * found.weights[:, row, column, 0],
-        "output": pixels,
         "error": (pixels - true_pixel).abs(),
         "posterior deviation": found.variance[:, 0, row, column].sqrt(),
     }
@@ -160,7 +159,7 @@ show_table(
     figures.mean_and_spread(measurements, ["sigma"]),
     name="tab-one-pixel",
     caption=f"""The same pixel at several noise levels: mean ± standard deviation over {draws} draws of the noise.
-    The output, its error and the posterior standard deviation are on the scale from 0, black, to 1, white.""",
+    The error and the posterior standard deviation are on the scale from 0, black, to 1, white.""",
 )
 
 # %% [markdown]

@@ -49,7 +49,8 @@ from IPython.display import Markdown
 from tqdm import tqdm
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import evaluation_images, formula_error
+from lemmse.analysis.evaluate import formula_error
+from lemmse.analysis.experiment import evaluation_images
 from lemmse.analysis.sources import origins, patchwork_table
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.patches import extract_patches
@@ -151,7 +152,6 @@ names = {
     "sources": "training images",
     "own": "own patch (%)",
     "together": "neighbors together (%)",
-    "psnr": "PSNR (dB)",
 }
 percent = numbers[list(names)].assign(own=100 * numbers.own, together=100 * numbers.together)
 show_table(
@@ -161,7 +161,7 @@ show_table(
     median over pixels. *Training images*: how many different ones the heaviest patches of one image come from. *Own
     patch*: the share of pixels whose heaviest patch has exactly their value in its center, which is the pixel
     itself, or its copy where crops of one photograph overlap. *Neighbors together*: the share of neighboring pixels
-    whose heaviest patches are neighbors in one training image. *PSNR*: of the estimate, to the truth.""",
+    whose heaviest patches are neighbors in one training image.""",
 )
 
 # %% [markdown]
@@ -210,8 +210,8 @@ record(few=median["test"][low], many=median["test"][high], sources=used, togethe
 # %% [markdown]
 # ## Try it
 #
-# - `patch_size 11`: few training patches look like a large noisy patch, so fewer of them share the weight, the pieces
-#   grow, and the estimates of test images get worse.
-# - `count 20`: with few training images the pieces are larger and the estimates worse.
+# - `patch_size 11`: few training patches look like a large noisy patch, so fewer of them share the weight, and the
+#   pieces grow.
+# - `count 20`: with few training images the pieces are larger.
 # - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): along seams few patches decide, even at a noise
 #   level at which the plain ground around them is an average of very many.

@@ -53,7 +53,8 @@ import pandas as pd
 import torch
 
 from lemmse import Denoising, figures, load_images
-from lemmse.analysis.evaluate import compare_sets, experiment, formula_error, restore_one, summarise
+from lemmse.analysis.evaluate import compare, formula_error, network_distances, restore_one, restorers, summarise
+from lemmse.analysis.experiment import experiment
 from lemmse.book.chapter import check_claim, keep
 from lemmse.data.unseen import WORLDS, world_images
 
@@ -83,7 +84,8 @@ evaluated |= {name: world_images(name, tested, size, channels, generator) for na
 options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
 options |= {"patch_size": patch_size, "steps": steps, "repeats": repeats}
 formula, nets = experiment(images, Denoising(), architectures, **options)
-results = compare_sets(nets, formula, evaluated, sigmas, seed=seed + 1, column="world")
+pairs = compare(restorers(formula, nets), Denoising(), evaluated, sigmas, seed=seed + 1)
+results = network_distances(pairs, nets).rename(columns={"split": "world"})
 shown = min(sigmas, key=lambda s: abs(s - 0.2))
 rows = {name: restore_one(nets, formula, x[0], shown, seed) for name, x in evaluated.items()}
 columns = ["measurement", architectures[0], "formula", "truth"]

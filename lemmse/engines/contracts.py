@@ -29,8 +29,10 @@ class BoxEngine(Protocol):
         scale: Tensor,
         *,
         patch_size: int,
-        strata: Tensor,
+        query_strata: Tensor,
+        key_strata: Tensor,
         first_image: int,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """Merge all pairs of query positions and key positions of one stratum."""
 

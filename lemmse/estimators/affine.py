@@ -165,7 +165,7 @@ class _AffineMap:
 
 
 class AffineMMSE(nn.Module):
-    r"""The best affine map of the P x P patch, at any sigma: $\hat x = \bar u + c^\top (C + \sigma^2 S)^+ (v - \bar v)$.
+    r"""The best affine map of the P x P patch: $\hat x = \bar u + c^\top (C + \sigma^2 S)^+ (v - \bar v)$ at any sigma.
 
     It is the minimizer of `E |phi(B y) - x|^2` over the maps phi that are local, commute with translations (within a
     stratum where the mask tells positions apart), and are affine: what second moments alone say.

@@ -75,7 +75,8 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
             self.framed(x - CENTRE),
             scale,
             patch_size=self.patch_size,
-            strata=self.strata,
+            query_strata=self.strata,
+            key_strata=self.strata,
             first_image=first,
         )
 

@@ -347,8 +347,9 @@ def derivative_energy(
         x_hat = restore(z, sigma)
         if not x_hat.requires_grad:
             return None
-        signs = torch.randint(2, (x_hat.shape[1],), generator=generator, dtype=torch.int64, device="cpu")
-        signs = signs.to(x_hat) * 2 - 1
+        signs = (
+            torch.randint(2, (x_hat.shape[1],), generator=generator, dtype=torch.int64, device="cpu").to(x_hat) * 2 - 1
+        )
         (x_hat[:, :, row, column] * signs).sum().backward()
     return torch.zeros_like(z[:, 0]) if z.grad is None else z.grad.square().sum(1)
 
@@ -447,9 +448,10 @@ def _window(
 
     height, width = images.shape[-2:]
     row, column = height // 2, width // 2
-    down = (torch.arange(height, dtype=torch.int64, device="cpu") - row).abs()
-    right = (torch.arange(width, dtype=torch.int64, device="cpu") - column).abs()
-    distance = torch.maximum(down[:, None], right)
+    distance = torch.maximum(
+        (torch.arange(height, dtype=torch.int64, device="cpu") - row).abs()[:, None],
+        (torch.arange(width, dtype=torch.int64, device="cpu") - column).abs(),
+    )
     rows = []
     for level in sigmas:
         clean = _smooth(len(images), images.shape[1], height, generator) if synthetic else images

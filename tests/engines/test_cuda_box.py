@@ -38,7 +38,8 @@ def states(queries, keys, values, sigma, patch_size, strata, top_k, splits=None,
     """The state by the Triton engine, and by the plain one in float64."""
     tensors = [x.to(DEVICE) for x in (queries, keys, values)]
     scale = torch.full((len(queries),), 1 / (2 * sigma**2), dtype=torch.float64, device=DEVICE)
-    options = {"patch_size": patch_size, "strata": strata.to(DEVICE), "first_image": first}
+    strata = strata.to(DEVICE)
+    options = {"patch_size": patch_size, "query_strata": strata, "key_strata": strata, "first_image": first}
     empty = SoftmaxState.empty((len(queries), strata.numel()), values.shape[1], top_k, DEVICE)
     fast = accumulate(empty, *(x.float() for x in tensors), scale, splits=splits, **options)
     return fast, box.accumulate(empty, *(x.double() for x in tensors), scale, **options)
@@ -189,7 +190,8 @@ def test_pairs_that_cannot_matter_are_skipped_without_a_trace():
 def test_merges_into_the_state_it_is_given():
     g = torch.Generator().manual_seed(0)
     x = torch.rand(3, 1, 3, 4, generator=g).to(DEVICE)
-    options = {"patch_size": 3, "strata": torch.zeros(3, 4, dtype=torch.int64, device=DEVICE)}
+    strata = torch.zeros(3, 4, dtype=torch.int64, device=DEVICE)
+    options = {"patch_size": 3, "query_strata": strata, "key_strata": strata}
     scale = torch.tensor([2.0], dtype=torch.float64, device=DEVICE)
     q = x[:1] + 0.1
     state = plain = SoftmaxState.empty((1, 12), 1, 2, DEVICE)
@@ -202,7 +204,7 @@ def test_merges_into_the_state_it_is_given():
     for name, value in vars(whole).items():
         torch.testing.assert_close(value, getattr(state, name), rtol=1e-6, atol=1e-6)
     assert accumulate(state, q, x[:0], x[:0], scale, first_image=3, **options) is state
-    dead = options | {"strata": options["strata"] - 1}
+    dead = options | {"query_strata": strata - 1, "key_strata": strata - 1}
     assert accumulate(state, q, x, x, scale, first_image=3, **dead) is state
 
 
@@ -223,7 +225,7 @@ def test_bad_input(change, message):
     scale = torch.ones(2, dtype=torch.float64, device=DEVICE)
     strata = torch.zeros(3, 4, dtype=torch.int64, device=DEVICE)
     with pytest.raises(ValueError, match=message):
-        accumulate(state, *change(x, x, x), scale, patch_size=3, strata=strata, first_image=0)
+        accumulate(state, *change(x, x, x), scale, patch_size=3, query_strata=strata, key_strata=strata, first_image=0)
 
 
 @pytest.fixture

@@ -33,11 +33,11 @@ from lemmse.engines.cpu.vectors import (
     exp2,
     fold_max,
     insert,
+    like,
     load,
     load_row,
     lowest,
     splat,
-    splat_row,
     squared_distance,
     store,
     total,
@@ -45,7 +45,7 @@ from lemmse.engines.cpu.vectors import (
 from lemmse.engines.state import SoftmaxState
 
 _ROWS = 6  # queries whose products with 64 keys are held in registers
-_GROWTH = np.float32(24)  # bits by which a logit may exceed that of the reference
+_GROWTH = 24.0  # bits by which a logit may exceed that of the reference
 _TOLERANCE = 2.0**-20  # relative error of the sums that a pair may cause
 _ABSENT = np.float32(1e30)  # |a|^2 of keys that fill up a vector
 
@@ -106,7 +106,8 @@ def _move_reference(new, m, scale2, reference, sums, acc):
     for i in range(columns):
         factor, at = ratio * ratio if i == 1 else ratio, (m * columns + i) * IMAGES
         sums[m, i] *= factor
-        store(acc, at, load_row(acc, at) * splat_row(np.float32(factor)))
+        row = load_row(acc, at)
+        store(acc, at, row * like(row, factor))
     reference[m] = new
 
 
@@ -158,16 +159,16 @@ def _kernel(panels, norms, keys, values, first, tiles, q, norms_q, scale2, margi
                 bits = splat(np.float32(scale2[m]))
                 x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
                 peak = fold_max(x)
-                if not any_above(peak, splat_row(np.float32(min(NEGLIGIBLE - margin[m], limits[m])))):
+                if not any_above(peak, like(peak, min(NEGLIGIBLE - margin[m], limits[m]))):
                     continue
-                if any_above(peak, splat_row(_GROWTH)):
+                if any_above(peak, like(peak, _GROWTH)):
                     certain = norms_q[m] - z[at : at + LANES].max() + margin[m] / scale2[m]  # some pair is no farther
                     if (reference[m] - certain) * scale2[m] > _GROWTH:
                         _move_reference(certain, m, scale2, reference, sums, acc)
                         limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
                         x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
                         peak = fold_max(x)
-                if any_above(peak, splat_row(np.float32(limits[m]))):
+                if any_above(peak, like(peak, limits[m])):
                     limit = np.float32(_limit(m, scale2, margin, reference, sums, acc, top))
                     lanes, j = above(x, splat(limit)), p * LANES
                     _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first)

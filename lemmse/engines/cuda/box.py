@@ -26,6 +26,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from lemmse.engines.plain import box as plain
 from lemmse.engines.state import SoftmaxState
 from lemmse.patches import window_offsets
 
@@ -218,11 +219,21 @@ def accumulate(
     scale: Tensor,
     *,
     patch_size: int,
-    strata: Tensor,
+    query_strata: Tensor,
+    key_strata: Tensor,
     first_image: int,
+    exclude: Tensor | None = None,
     splits: int | None = None,
 ) -> SoftmaxState:
-    """The contract of `box.accumulate`, for float32 tensors on a CUDA device. splits: programs by query, for tests."""
+    """The contract of `plain.box.accumulate`, for float32 tensors on a CUDA device; the plain engine serves what this
+    one does not: queries and keys of different sizes or strata, and images left out. splits: programs by query, for
+    tests.
+    """
+    if exclude is not None or query_strata.shape != key_strata.shape or not torch.equal(query_strata, key_strata):
+        strata = {"query_strata": query_strata, "key_strata": key_strata}
+        options = {"patch_size": patch_size, "first_image": first_image, "exclude": exclude}
+        return plain.accumulate(state, queries, keys, values, scale, **options, **strata)
+    strata = key_strata
     _check(queries, keys, values, strata)
     device, top_k = queries.device, state.top_k
     count, features, height, width = queries.shape
