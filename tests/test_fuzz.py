@@ -239,7 +239,10 @@ def test_a_strange_argument_gives_one_line_or_a_finite_result(examples):
         number = data.draw(st.integers(0, len(STRANGE) - 1), label="strange value")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fault = fault_of(name, lambda: function(**(arguments | {changed: STRANGE[number]()})))
+            value = STRANGE[number]()
+            if changed == "fn" and isinstance(value, (torch.nn.Module, type(len))):
+                return  # what a map of the user raises is not ours
+            fault = fault_of(name, lambda: function(**(arguments | {changed: value})))
         assert not fault
 
     run(call, 4 * examples, data=st.data())

@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_batch, check_count, check_sigma, check_size, check_tensor, shown
+from lemmse.checks import check_batch, check_count, check_sigma, check_sigma_range, check_size, check_tensor, shown
 from lemmse.engines.registry import ENGINES, Engine, Task, choose_engine
 from lemmse.engines.state import SoftmaxState
 from lemmse.estimators.features import CENTRE, Features
@@ -26,7 +26,6 @@ from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 _ROWS = 1 << 16  # query pixels in flight
 _NUMBERS = 1 << 22  # features of queries times training images in flight
 _SOURCES = 1 << 27  # sources of all query pixels: each takes 28 to 32 bytes
-_SIGMA = (1e-12, 1e12)  # between them scale times distance stays in the range of float32
 
 
 class MixtureEstimator(nn.Module):
@@ -113,7 +112,7 @@ class MixtureEstimator(nn.Module):
         """
         self._check_query(y)
         self._check_top_k(top_k, len(y))
-        sigma = self._check_range(check_sigma(sigma, len(y), y).double())
+        sigma = check_sigma_range(check_sigma(sigma, len(y), y).double())
         group = max(1, _ROWS // math.prod(self.shape[1:]))
         needed = y.requires_grad or sigma.requires_grad or self._data.requires_grad
         differentiable = torch.is_grad_enabled() and needed
@@ -213,13 +212,6 @@ class MixtureEstimator(nn.Module):
                 f"top_k must be at most {allowed} for {queries} queries of {self.shape[1]} x {self.shape[2]} pixels, "
                 f"or their sources would fill the memory, got {shown(top_k)}"
             )
-
-    def _check_range(self, sigma: Tensor) -> Tensor:
-        least, most = _SIGMA
-        wrong = (sigma < 0.99 * least) | (sigma > 1.01 * most)  # float32 rounds the limits
-        if bool(wrong.any()):
-            raise ValueError(f"sigma must be between {least:g} and {most:g}, got {sigma[wrong][0].item():g}")
-        return sigma
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Stay as it is under a conversion that changes neither dtype nor device; raise ValueError under others."""
