@@ -177,6 +177,21 @@ def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:
     return values.expand(count)
 
 
+def check_exclude(exclude: Tensor, count: int) -> Tensor:
+    """Return `exclude` if it is a (count,) int64 tensor of numbers of images, -1 for none."""
+    import torch
+
+    check_tensor(exclude, "exclude")
+    if exclude.dtype != torch.int64 or tuple(exclude.shape) != (count,):
+        raise ValueError(
+            f"exclude must be an int64 tensor of shape ({count},), the image left out of each query, got "
+            f"{exclude.dtype} of shape {tuple(exclude.shape)}"
+        )
+    if bool((exclude < -1).any()):
+        raise ValueError(f"exclude must hold numbers of images, or -1 for none, got {int(exclude.min())}")
+    return exclude
+
+
 def check_sigma_range(sigma: Tensor) -> Tensor:
     """Return the noise levels if they lie within `SIGMAS`."""
     least, most = SIGMAS

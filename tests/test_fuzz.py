@@ -34,7 +34,10 @@ MASK[1:3, 2] = 0
 KERNEL = gaussian_kernel(0.7, 1)
 LINEAR = lemmse.Linear(torch.eye(20) + 0.1)
 ESTIMATORS = [lemmse.LocalEquivariantMMSE, lemmse.EquivariantMMSE, lemmse.MMSE]
-BUILT = [lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3), lemmse.MMSE(X, LINEAR, pre_inverse="pinv")]
+BUILT = [
+    lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3, engine="torch"),
+    lemmse.MMSE(X, LINEAR, pre_inverse="pinv"),
+]
 BUILT += [lemmse.EquivariantMMSE(X, lemmse.FourierSampling(MASK), pre_inverse="adjoint")]
 NETS = [lemmse.PatchMLP(1, 3), lemmse.ResNet(1, 3)]
 
@@ -100,6 +103,9 @@ STRANGE: list[Callable[[], Any]] = [
     lambda: torch.tensor([0.1, 0.2], dtype=torch.float64),
     lambda: torch.tensor(float("nan")),
     lambda: torch.tensor([]),
+    lambda: torch.tensor([0, -1, 2]),
+    lambda: torch.tensor([0, 3, -5]),
+    lambda: torch.rand(2, 1, 9, 7, dtype=torch.float64),
     lambda: X,
     lambda: X.float(),
     lambda: X.half(),
@@ -143,9 +149,12 @@ STRANGE: list[Callable[[], Any]] = [
 ]
 
 
+PLAIN = {lemmse.LocalEquivariantMMSE: "torch", lemmse.EquivariantMMSE: "correlation", lemmse.MMSE: "gemm"}
+
+
 def estimator_call(kind: type) -> dict[str, Any]:
     given = {"images": X, "physics": lemmse.Inpainting(MASK), "pre_inverse": "tikhonov", "tikhonov_lambda": 0.1}
-    given |= {"rtol": 1e-6, "engine": "auto", "chunk_size": 2}
+    given |= {"rtol": 1e-6, "engine": PLAIN[kind], "chunk_size": 2}
     return given | ({"patch_size": 3, "padding": "circular"} if kind is lemmse.LocalEquivariantMMSE else {})
 
 
@@ -163,10 +172,10 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{kind.__name__: (built_and_asked(kind), estimator_call(kind)) for kind in ESTIMATORS},
     "LE-MMSE, padding": (
         built_and_asked(lemmse.LocalEquivariantMMSE),
-        {"images": X, "physics": lemmse.Denoising(), "patch_size": 3, "padding": "zeros"},
+        {"images": X, "physics": lemmse.Denoising(), "patch_size": 3, "padding": "zeros", "engine": "torch"},
     ),
-    "posterior": (BUILT[0].posterior, {"y": X, "sigma": 0.1, "top_k": 2}),
-    "posterior, matrix": (BUILT[1].posterior, {"y": X, "sigma": 0.1, "top_k": 2}),
+    "posterior": (BUILT[0].posterior, {"y": X, "sigma": 0.1, "top_k": 2, "exclude": None}),
+    "posterior, matrix": (BUILT[1].posterior, {"y": X, "sigma": 0.1, "top_k": 2, "exclude": None}),
     "posterior, Fourier": (BUILT[2].posterior, {"y": X.to(torch.complex128), "sigma": 0.1, "top_k": 2}),
     "partial": (BUILT[0].partial, {"y": X, "sigma": 0.1, "top_k": 2}),
     "finish": (BUILT[0].finish, {"partial": BUILT[0].partial(X, 0.1)}),
