@@ -33,10 +33,7 @@ class Lanes:
     @classmethod
     def of_runs(cls, images: range, first_rows: range, length: int) -> Lanes:
         """All images from all these first row shifts on; the last group is filled up with absent lanes."""
-        pairs = torch.cartesian_prod(
-            torch.tensor(images, dtype=torch.int64, device="cpu"),
-            torch.tensor(first_rows, dtype=torch.int64, device="cpu"),
-        )
+        pairs = torch.cartesian_prod(*(torch.tensor(n, dtype=torch.int64, device="cpu") for n in (images, first_rows)))
         absent = torch.tensor([[-1, 0]], dtype=torch.int64, device="cpu").expand(-len(pairs) % IMAGES, 2)
         groups = torch.cat([pairs, absent]).reshape(-1, IMAGES, 2)
         return cls(groups[..., 0], groups[..., 1], length)
