@@ -28,7 +28,7 @@ format: $(INSTALLED) ## format the code
 	$(VENV)/bin/ruff format .
 
 clean: ## remove the built book and the executed notebooks, not the trained weights
-	rm -rf build book/_build book/notebooks book/_generated
+	rm -rf build book/_build book/notebooks book/_generated book/_static/try/data
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c "$(SUPPORTED)" 2>/dev/null || \

@@ -3,9 +3,9 @@ from .analysis.metrics import psnr as psnr
 from .analysis.sampling import sample as sample
 from .data.sets import load_images as load_images
 from .estimators.affine import AffineMMSE as AffineMMSE
-from .estimators.lemmse import MMSE as MMSE
-from .estimators.lemmse import EquivariantMMSE as EquivariantMMSE
+from .estimators.emmse import EquivariantMMSE as EquivariantMMSE
 from .estimators.lemmse import LocalEquivariantMMSE as LocalEquivariantMMSE
+from .estimators.mmse import MMSE as MMSE
 from .estimators.posterior import PartialSum as PartialSum
 from .estimators.posterior import Posterior as Posterior
 from .networks.architectures import PatchMLP as PatchMLP

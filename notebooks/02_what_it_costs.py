@@ -176,7 +176,7 @@ check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 said = {name: globals()[name] for name in ("size", "count", "patch_size", "sigma", "repeats")}
-said |= {"cpu": describe(torch.device("cpu"))["cpu"], "threads": torch.get_num_threads(), "batch": baselines().BATCH}
+said |= {"cpu": describe(torch.device("cpu"))["cpu"], "threads": torch.get_num_threads(), "batch": baselines.BATCH}
 said |= {"engine": at_count["engine"].iloc[0], "wait": float(base.pairs(count) / typical), "rate": float(typical / 1e9)}
 said |= {"ratio_least": float(at_count["ratio"].min()), "ratio_most": float(at_count["ratio"].max())}
 said |= {"roofline": roofline / 1e9, "skipping": float(by_sigma[min(sigmas)] / by_sigma[max(sigmas)])}

@@ -47,8 +47,8 @@ import logging
 import torch
 
 from lemmse import figures, load_images
-from lemmse.analysis import evaluate as comparison
 from lemmse.analysis import pre_inverses as inputs
+from lemmse.analysis.experiment import evaluation_images
 from lemmse.analysis.pre_inverses import AGNOSTIC, BLUR, FOURIER, HOLE, PINV
 from lemmse.analysis.second_moments import affine_table, noise_covariance
 from lemmse.book.chapter import check_claim, keep
@@ -92,10 +92,10 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # %% tags=["hide-input"]
 images = load_images(data, count=count, size=size, channels=1)
 generator = torch.Generator().manual_seed(seed)
-evaluated = comparison.evaluation_images(images[torch.randperm(count, generator=generator)], data, tested)
+evaluated = evaluation_images(images[torch.randperm(count, generator=generator)], data, tested)
 options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
 solvers = inputs.experiments(images, lambdas, [architecture], patch_size=patch_size, steps=steps, **options)
-results = inputs.gains(solvers, evaluated, sigmas, baseline=AGNOSTIC, generator=generator)
+results = inputs.gains(solvers, evaluated, sigmas, baseline=AGNOSTIC, seed=seed + 1)
 shown, label, look = sorted(sigmas)[len(sigmas) // 2], "PSNR (dB)", {"inputs": list(solvers[BLUR])}
 rows = inputs.side_by_side(solvers, evaluated["test"], shown, baseline=AGNOSTIC, seed=seed)
 whole = results[results.region == "all"]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lemmse.book.export import export_page
 from lemmse.book.notebooks import Project, execute
 from lemmse.book.pages import FIGURES, figure_files
 from lemmse.files import writable_folder, write_atomically
@@ -47,7 +48,8 @@ def make_book(project: Project, preset: str, say: Callable[[str], None]) -> Path
 
 
 def publish(project: Project, preset: str, book: Path) -> None:
-    """Put the executed notebooks in book/notebooks and their figures, as files, in book/_generated."""
+    """Put the executed notebooks in book/notebooks, their figures, as files, in book/_generated, and what the page
+    "Try it" loads beside its modules."""
     for source in project.sources:
         executed = project.executed(preset, source)
         write_atomically(book / "notebooks" / executed.name, lambda to, executed=executed: shutil.copy(executed, to))
@@ -61,6 +63,7 @@ def publish(project: Project, preset: str, book: Path) -> None:
                 if image:
                     png = base64.b64decode(image)
                     write_atomically(book / FIGURES / f"{name}.png", lambda to, png=png: to.write_bytes(png))
+    export_page(book, preset)
 
 
 def build_html(book: Path, html: Path) -> Path:

@@ -1,35 +1,37 @@
 """What the cells of a chapter call: they show a figure, a table or the answer, record values, and check the claim.
 
-A chapter is a notebook first. In JupyterLab, in VS Code, on Binder and in a downloaded file, everything stands below the
-cell that makes it: `show_figure` displays the picture and then its caption, `show_table` the caption and then the table.
-Each of these outputs carries in its metadata (under the key `lemmse`) what the book needs in order to number it, to
-caption it and to refer to it; `lemmse.book.pages` reads that and nothing else.
+A chapter is a notebook first. In JupyterLab, in VS Code, on Binder and in a downloaded file, everything stands
+below the cell that makes it: `show_figure` displays the picture and then its caption, `show_table` the caption and
+then the table. Each of these outputs carries in its metadata (under the key `lemmse`) what the book needs in order
+to number it, to caption it and to refer to it; `lemmse.book.pages` reads that and nothing else.
 
 How a chapter is laid out:
 
 1. Title and **Question**, in one Markdown cell.
-2. A Markdown cell tagged `answer`. It tells the reader of the notebook that the answer stands at the end, because its
-   numbers come from the run. The book replaces this cell by what `show_answer` displays, so that a reader of the book
-   meets the answer under the question.
-3. **The formula**, then the cell of parameters (tags `parameters` and `hide-input`), then the code that a reader came for,
-   without tags: one idea in a cell.
-4. Evidence: cells that draw are tagged `hide-input`, which folds their code in the book. A sentence with numbers of the
-   run is what a cell displays, `Markdown(f"...")`; the tag `remove-input` and `jupyter={"source_hidden": true}` leave only
-   the sentence, in the book and in JupyterLab.
-5. The section "The answer, and what would prove it wrong": what would contradict the answer, in prose; the cell that calls
-   `show_answer`; the cell that checks the identities and calls `check_claim`, tagged `hide-input`; the cell that calls
-   `record`, tagged `remove-cell`.
+2. A Markdown cell tagged `answer`. It tells the reader of the notebook that the answer stands at the end, because
+   its numbers come from the run. The book replaces this cell by what `show_answer` displays, so that a reader of
+   the book meets the answer under the question.
+3. **The formula**, then the cell of parameters (tags `parameters` and `hide-input`), then the code that a reader
+   came for, without tags: one idea in a cell.
+4. Evidence: cells that draw are tagged `hide-input`, which folds their code in the book. A sentence with numbers of
+   the run is what a cell displays, `Markdown(f"...")`; the tag `remove-input` and `jupyter={"source_hidden": true}`
+   leave only the sentence, in the book and in JupyterLab.
+5. The section "The answer, and what would prove it wrong": what would contradict the answer, in prose; the cell
+   that calls `show_answer`; the cell that checks the identities and calls `check_claim`, tagged `hide-input`; the
+   cell that calls `record`, tagged `remove-cell`.
 6. **Try it**: parameters that are worth changing.
 
-Prose refers to a figure or a table by a link such as `[the figure](#fig-patchwork)`, and to another page by a link to its
-file, `[the theory](../theory.md)` or `[chapter](01_theory_predicts_network.ipynb)`. Both also read well outside the book;
-a role such as `{doc}` or `{eq}` does not.
+Prose refers to a figure or a table by a link such as `[the figure](#fig-patchwork)`, and to another page by a link
+to its file, `[the theory](../theory.md)` or `[chapter](01_theory_predicts_network.ipynb)`. Both also read well
+outside the book; a role such as `{doc}` or `{eq}` does not.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +43,8 @@ from lemmse.checks import check_choice
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+COLUMNS = 76  # of printed text and of visible code, so that no line is cut in the book
 
 
 def show_figure(figure: Figure, name: str, caption: str, alt: str) -> None:
@@ -55,7 +59,7 @@ def show_figure(figure: Figure, name: str, caption: str, alt: str) -> None:
     Raises:
         ValueError: if the name does not start with "fig-", or caption or alt text is empty.
     """
-    caption, alt = _one_line(caption, "caption"), _one_line(alt, "alt")
+    caption, alt = _one_line(caption, "caption"), _one_line(alt, "alt text")
     _check_name(name, "fig-")
     data = {
         "image/svg+xml": _drawn(figure, "svg").decode("utf-8"),
@@ -81,7 +85,7 @@ def show_table(frame: pd.DataFrame, name: str, caption: str) -> None:
     """
     caption = _one_line(caption, "caption")
     _check_name(name, "tab-")
-    entries = frame.astype(str).map(lambda entry: entry.replace("|", r"\|"))
+    entries = frame.astype(str).map(_escaped).rename(columns=_escaped)
     is_number = entries.apply(lambda column: column.str.match(r"[-+−]?\d").all())
     aligned = ["right" if number else "left" for number in is_number]
     text = entries.to_markdown(index=False, disable_numparse=True, colalign=aligned)
@@ -104,7 +108,7 @@ def show_answer(text: str) -> None:
 
 
 def record(**values: Any) -> None:
-    """Keep numbers, texts and booleans under their names in the notebook, for a sweep to collect; nothing is displayed."""
+    """Keep numbers, texts and booleans under their names, for a sweep to collect; nothing is displayed."""
     from myst_nb import glue
 
     for name, value in values.items():
@@ -131,12 +135,10 @@ def check_claim(statements: dict[str, bool], preset: str, *, strict: bool = True
         ValueError: if the preset is unknown.
     """
     if check_choice(preset, PRESETS, "preset") == "smoke":
-        print(
-            "The identities hold. The claim itself is not tested at the preset smoke, whose sizes are too small for it."
-        )
+        print("The identities hold. The claim is not tested at the preset smoke: its sizes are too small.")
         return
     for statement, holds in statements.items():
-        print(f"{'Holds' if holds else 'FAILS'}: {statement}")
+        print(textwrap.fill(f"{'Holds' if holds else 'FAILS'}: {statement}", COLUMNS, subsequent_indent=" " * 7))
     failed = [statement for statement, holds in statements.items() if not holds]
     if failed and strict:
         raise AssertionError("the claim fails: " + "; ".join(failed))
@@ -165,6 +167,11 @@ def _display_caption(kind: str, caption: str) -> None:
     _display({"text/markdown": shown, "text/plain": shown}, {"kind": "caption"})
 
 
+def _escaped(entry: str) -> str:
+    """An entry of a Markdown table, in which a bar is no border."""
+    return entry.replace("|", r"\|")
+
+
 def _one_line(text: str, what: str) -> str:
     """A text on one line, as the option of a directive has to be."""
     line = " ".join(text.split())
@@ -175,5 +182,5 @@ def _one_line(text: str, what: str) -> str:
 
 def _check_name(name: str, prefix: str) -> None:
     """Raise ValueError unless a name can be the target of a link and tells its kind."""
-    if not name.startswith(prefix) or not name.replace("-", "").isalnum():
+    if not re.fullmatch(prefix + r"[a-zA-Z0-9-]+", name):
         raise ValueError(f"name must be {prefix!r} followed by letters, digits and hyphens, got {name[:80]!r}")

@@ -3,11 +3,11 @@
 The book is built from the executed notebooks as they are, which is what a reader downloads. Sphinx reads each of them
 through `read_page` (see `nb_custom_formats` in `_config.yml`), which rewrites the cells as the book needs them:
 
-- A figure that `show_figure` displayed becomes a numbered figure below its cell, as vectors, and its caption that of the
-  figure. A table that `show_table` displayed becomes a numbered table. Links refer to both by name.
+- A figure that `show_figure` displayed becomes a numbered figure below its cell, as vectors, with its caption.
+  A table that `show_table` displayed becomes a numbered table. Links refer to both by name.
 - Any other Markdown that a cell displayed becomes text of the page.
 - What `show_answer` displayed replaces the Markdown cell tagged `answer`, under the question.
-- The cell of parameters that papermill injected is left out.
+- The cell of parameters folds under the name "Parameters"; the one that papermill injected is left out.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ def read_page(text: str) -> Any:
         )
     for place, answer in zip(places, answers, strict=True):
         place.source = f"```{{admonition}} Answer\n:class: tip answer\n\n{answer}\n```"
+    for cell in cells:
+        if "parameters" in _tags(cell):
+            cell.metadata["mystnb"] = {"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
     notebook.cells = [part for cell in cells for part in _parts(cell)]
     return notebook
 

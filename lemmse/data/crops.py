@@ -16,66 +16,78 @@ from lemmse.data.arguments import check_arguments, checked_count
 from lemmse.data.photographs import PHOTOGRAPHS, photograph
 from lemmse.data.pixels import in_channels
 
-CROP_SIZES = (8, 256)  # least and largest, in pixels
-DEFAULT_SIZE = 32
+DEFAULT_SIZE = 32  # pixels
+LARGEST_SIZE = 256
 CROPS_ALONG_SHORT_SIDE = 4
 LEAST_CONTRAST = 0.06  # standard deviation of the gray values of a crop
 _STRIDES_PER_CROP = 8  # there are as many places as on a grid whose step is an eighth of a crop
 _PLASTIC = 1.324717957244746  # the root of x^3 = x + 1
 
 
-class PhotoCrops:
-    """All crops of one split, size and number of channels, in their fixed order.
+class Crops:
+    """Crops of several photographs, in a fixed order: the photographs take turns.
 
-    The photographs take turns, in the order of `PHOTOGRAPHS`; one that has no crop left is passed over. The places of a
-    photograph follow the plane's low-discrepancy sequence `((1/2 + n/p) mod 1, (1/2 + n/p^2) mod 1)`, p the plastic
-    number, so that any number of first crops is spread evenly.
+    One that has no crop left is passed over. The places within a photograph follow the plane's low-discrepancy sequence
+    `((1/2 + n/p) mod 1, (1/2 + n/p^2) mod 1)`, p the plastic number, so that any number of first crops is spread
+    evenly. There are at most as many as on a grid whose step is an eighth of a crop, and flat crops are left out.
+
+    Args:
+        photographs: images (C, H, W) by name, none smaller than a crop.
+        size: side of a crop in pixels, at least 8.
+
+    Attributes:
+        places: name of the photograph, row and column of the upper left corner, for each crop.
+        names: name of the photograph of each crop.
+
+    Source:
+        The sequence is R2 of M. Roberts, "The unreasonable effectiveness of quasirandom sequences" (2018).
+
+    Example:
+        >>> stripes = (torch.arange(16, dtype=torch.float32, device="cpu") % 2).expand(1, 16, 16)
+        >>> crops = Crops({"stripes": stripes, "flat": 0 * stripes}, 8)
+        >>> set(crops.names), crops.images(3).shape
+        ({'stripes'}, torch.Size([3, 1, 8, 8]))
+    """
+
+    LEAST_SIZE = 8
+
+    def __init__(self, photographs: dict[str, Tensor], size: int) -> None:
+        self.photographs = photographs
+        self.size = size
+        turns = [
+            (turn, order, name, row, column)
+            for order, (name, image) in enumerate(photographs.items())
+            for turn, (row, column) in enumerate(_places(image, size))
+        ]
+        self.places = [(name, row, column) for _, _, name, row, column in sorted(turns)]
+        self.names = tuple(name for name, _, _ in self.places)
+
+    def images(self, count: int) -> Tensor:
+        """The first `count` crops, (count, C, size, size)."""
+        return torch.stack(
+            [
+                self.photographs[name][:, row : row + self.size, column : column + self.size]
+                for name, row, column in self.places[:count]
+            ]
+        )
+
+
+@cache
+def photo_crops(split: str, size: int, channels: int) -> Crops:
+    """All crops of the photographs of a split; they are found once a process.
 
     Args:
         split: "train" or "test".
         size: side of a crop in pixels.
         channels: 1 takes the gray photographs too, 3 those in color.
 
-    Source:
-        The sequence is R2 of M. Roberts, "The unreasonable effectiveness of quasirandom sequences" (2018).
-
     Example:
-        >>> crops = PhotoCrops("test", 32, 3)
-        >>> crops.names[:5]
+        >>> photo_crops("test", 32, 3).names[:5]
         ('coffee', 'grace_hopper', 'flower', 'rocket', 'coffee')
-        >>> crops.images(5).shape
-        torch.Size([5, 3, 32, 32])
     """
-
-    def __init__(self, split: str, size: int, channels: int) -> None:
-        used = [entry.name for entry in PHOTOGRAPHS if entry.split == split and (entry.color or channels == 1)]
-        self.size = size
-        self.photographs = {
-            name: photograph(name, short_side=CROPS_ALONG_SHORT_SIDE * size, channels=channels)[0] for name in used
-        }
-        turns = [
-            (turn, order, row, column)
-            for order, name in enumerate(used)
-            for turn, (row, column) in enumerate(_places(self.photographs[name], size))
-        ]
-        self.places = [(used[order], row, column) for _, order, row, column in sorted(turns)]
-        self.names = tuple(name for name, _, _ in self.places)
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def images(self, count: int) -> Tensor:
-        """The first `count` crops, (count, channels, size, size)."""
-        return torch.stack([
-            self.photographs[name][:, row : row + self.size, column : column + self.size]
-            for name, row, column in self.places[:count]
-        ])  # fmt: skip
-
-
-@cache
-def photo_crops(split: str, size: int, channels: int) -> PhotoCrops:
-    """The crops of a split, found once a process; see `PhotoCrops` for the arguments."""
-    return PhotoCrops(split, size, channels)
+    used = [entry.name for entry in PHOTOGRAPHS if entry.split == split and (entry.color or channels == 1)]
+    short_side = CROPS_ALONG_SHORT_SIDE * size
+    return Crops({name: photograph(name, short_side=short_side, channels=channels)[0] for name in used}, size)
 
 
 def load_photos(split: str, count: int | None, size: int | None, channels: int | None) -> Tensor:
@@ -127,14 +139,13 @@ def sources(
     return crops.names[:count]
 
 
-def _first(split: str, count: int | None, size: int | None, channels: int | None) -> tuple[PhotoCrops, int]:
+def _first(split: str, count: int | None, size: int | None, channels: int | None) -> tuple[Crops, int]:
     """The crops of a split and how many of them are asked for."""
     size = DEFAULT_SIZE if size is None else size
-    least, largest = CROP_SIZES
-    if not least <= size <= largest:
-        raise ValueError(f"photos have crops of {least} to {largest} pixels, got size {size}")
+    if not Crops.LEAST_SIZE <= size <= LARGEST_SIZE:
+        raise ValueError(f"photos have crops of {Crops.LEAST_SIZE} to {LARGEST_SIZE} pixels, got size {size}")
     crops = photo_crops(split, int(size), 3 if channels is None else int(channels))
-    return crops, checked_count(count, len(crops), f"photos ({split})")
+    return crops, checked_count(count, len(crops.places), f"photos ({split})")
 
 
 def _places(image: Tensor, size: int) -> list[tuple[int, int]]:

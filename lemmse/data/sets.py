@@ -5,22 +5,25 @@ Every set has a fixed order, and `count` takes its beginning, so smaller sets ar
 
 from __future__ import annotations
 
-import io
-import zipfile
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from lemmse.checks import check_choice
-from lemmse.data import cifar10, crops, fashion_mnist
-from lemmse.data.arguments import check_arguments, checked_count
+from lemmse.data import cifar10, fashion_mnist
+from lemmse.data.arguments import check_arguments
+from lemmse.data.crops import load_photos
+from lemmse.data.datasets import load_dataset
+from lemmse.data.folder_crops import load_folder_crops
+from lemmse.data.folders import load_folder
 from lemmse.data.pixels import in_channels
 
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+_SHOWN = 80  # characters of an unknown name in a message
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,7 @@ class DataSet:
 
 
 DATASETS: dict[str, DataSet] = {
-    "photos": DataSet(
-        "crops of 15 photographs that come with the installed packages", crops.load_photos, None, lambda: True
-    ),
+    "photos": DataSet("crops of 15 photographs that come with the installed packages", load_photos, None, lambda: True),
     "fashion_mnist": DataSet(
         "70,000 gray 28 x 28 pictures of clothes, MIT license",
         fashion_mnist.load,
@@ -55,32 +56,99 @@ DATASETS: dict[str, DataSet] = {
 
 
 def load_images(
-    name_or_path: str | Path,
+    name_or_path: str | PathLike[str] | Dataset,
     *,
     split: str = "train",
     count: int | None = None,
     size: int | None = None,
     channels: int | None = None,
+    crops: bool = False,
 ) -> Tensor:
-    """The first `count` images of a split, (N, C, size, size) float32 in [0, 1].
+    """The first `count` images of a split of a set, a folder, a zip or a `torch.utils.data.Dataset`.
 
-    name_or_path: "photos" (crops of the photographs in the scikit-image and scikit-learn wheels, train and test from
-    disjoint regions; offline), "fashion_mnist", "cifar10", or a folder or zip of image files (every tenth in sorted
-    order is test; sub-folders are read; images are centre-cropped to a square where `size` is given). count: default
-    all; more than there are raises. size: default the set's own, 32 for photos; others by area averaging. channels: 1
-    (Rec. 601 grey) or 3 (grey repeated), default the set's own. Raises ValueError for unknown names, bad numbers,
-    broken files, and downloads that fail.
+    The order is fixed, so a smaller count gives a prefix of a larger one.
+
+    Args:
+        name_or_path: one of
+            "photos", crops of the photographs that come with the installed packages, no photograph in both splits, in
+            color unless `channels=1` (which takes the gray photographs too);
+            "fashion_mnist" or "cifar10";
+            the path of a folder or zip of image files, with its sub-folders, in sorted order, every tenth of which is a
+            test image; it is in color if any file is;
+            a Dataset with a length, whose items are images or tuples that start with one (it has no test split).
+        split: "train" or "test".
+        count: number of images, or None for all that there are.
+        size: side in pixels, or None for the set's own (32 for photos). Other sizes come by averaging over areas; files
+            that are not square are cropped about their center first.
+        channels: 1 (Rec. 601 gray), 3 (gray repeated), or None for the set's own.
+        crops: for a folder or zip: cut crops of `size` pixels from the files at full resolution, as many as they hold,
+            instead of resizing whole files. The files take turns, and no test crop shares a file with a training crop.
+
+    Returns:
+        (count, channels, size, size) float32 in [0, 1], on the CPU.
+
+    Raises:
+        ValueError: for an unknown name, a bad number, more images than there are, a broken file, or a download that
+            fails.
+
+    Example:
+        >>> load_images("photos", count=4, size=28, channels=1).shape
+        torch.Size([4, 1, 28, 28])
     """
     check_arguments(split, count, size, channels)
-    name, path = str(name_or_path), Path(name_or_path).expanduser()
-    if name in DATASETS and not isinstance(name_or_path, Path):
-        images = DATASETS[name].load(split, count, size, channels)
-    elif name and len(name) < 4096 and path.exists():
-        images = _load_folder(path, split, count, size, channels)
+    if not isinstance(crops, bool):
+        raise ValueError(f"crops must be True or False, got {type(crops).__name__}")
+    if crops:
+        images, _ = load_folder_crops(path_to_crop(name_or_path), split, count, size, channels)
+    elif isinstance(name_or_path, str) and name_or_path in DATASETS:
+        images = DATASETS[name_or_path].load(split, count, size, channels)
+    elif isinstance(name_or_path, Dataset):
+        images = load_dataset(name_or_path, split, count, size, channels)
     else:
-        known = ", ".join(map(repr, DATASETS))
-        raise ValueError(f"unknown data set {name!r}: choose one of {known}, or the path of a folder or zip of images")
+        images = load_folder(existing_path(name_or_path), split, count, size, channels)
     return in_channels(images, channels)
+
+
+def existing_path(name_or_path: object) -> Path:
+    """The path of a folder or file that exists, `~` expanded.
+
+    Args:
+        name_or_path: what a user gave as a path.
+
+    Raises:
+        ValueError: if nothing is there; the message lists the named sets.
+
+    Example:
+        >>> existing_path(".")
+        PosixPath('.')
+    """
+    if not isinstance(name_or_path, (str, PathLike)):
+        raise ValueError(
+            "images come from the name of a set, the path of a folder or zip, or a torch.utils.data.Dataset, "
+            f"got {type(name_or_path).__name__}"
+        )
+    name = os.fsdecode(name_or_path)
+    path = os.path.expanduser(name)
+    if not name or not os.path.exists(path):
+        known = ", ".join(map(repr, DATASETS))
+        shown = repr(name if len(name) <= _SHOWN else name[:_SHOWN] + "...")
+        raise ValueError(f"unknown data set {shown}: choose one of {known}, or the path of a folder or zip of images")
+    return Path(path)
+
+
+def path_to_crop(name_or_path: object) -> Path:
+    """The path of a folder or zip whose files are to be cropped.
+
+    Args:
+        name_or_path: what a user gave together with `crops=True`.
+
+    Raises:
+        ValueError: for a named set, a Dataset, or a path where nothing is.
+    """
+    if isinstance(name_or_path, Dataset) or (isinstance(name_or_path, str) and name_or_path in DATASETS):
+        what = repr(name_or_path) if isinstance(name_or_path, str) else "a Dataset"
+        raise ValueError(f"crops=True cuts the files of a folder or zip, got {what}")
+    return existing_path(name_or_path)
 
 
 def is_here(name: str) -> bool:
@@ -96,67 +164,3 @@ def fetch(name: str) -> Path:
     if found is None:
         raise ValueError(f"{name!r} needs no download: it comes with the installed packages")
     return found()
-
-
-def _load_folder(path: Path, split: str, count: int | None, size: int | None, channels: int | None) -> Tensor:
-    """Images of a folder (with its sub-folders) or zip, in sorted order; the 10th, 20th, ... are the test split."""
-    if path.is_dir():
-        files = {p.relative_to(path).as_posix(): p.read_bytes for p in path.rglob("*") if p.is_file()}
-        return _decode_files(files, path, split, count, size, channels)
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{str(path)!r} is neither a folder nor a readable zip of images: {error}") from None
-    with archive:
-        members = [m for m in archive.namelist() if not m.endswith("/")]
-        files = {m: (lambda m=m: archive.read(m)) for m in members}
-        return _decode_files(files, path, split, count, size, channels)
-
-
-def _decode_files(
-    files: dict[str, Callable[[], bytes]],
-    path: Path,
-    split: str,
-    count: int | None,
-    size: int | None,
-    channels: int | None,
-) -> Tensor:
-    visible = [n for n in files if not any(part.startswith((".", "__MACOSX")) for part in Path(n).parts)]
-    names = sorted(n for n in visible if Path(n).suffix.lower() in _IMAGE_SUFFIXES)
-    if not names:
-        raise ValueError(f"{str(path)!r} holds no image files ({', '.join(sorted(_IMAGE_SUFFIXES))})")
-    if channels is None:  # both splits are as the first file of the set
-        channels = _decode(files[names[0]], f"{path}: {names[0]}", size).shape[0]
-    names = [n for i, n in enumerate(names) if (i % 10 == 9) == (split == "test")]
-    names = names[: checked_count(count, len(names), f"{path} ({split})")]
-    images = [in_channels(_decode(files[n], f"{path}: {n}", size)[None], channels)[0] for n in names]
-    shapes = {tuple(image.shape[1:]) for image in images}
-    if len(shapes) > 1:
-        raise ValueError(f"the images of {str(path)!r} are of different sizes, as {sorted(shapes)[:2]}: pass size")
-    return torch.stack(images)
-
-
-def _decode(read: Callable[[], bytes], name: str, size: int | None) -> Tensor:
-    """One image file as (1 or 3, H, W) in [0, 1]; transparency lies on white."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        opened = Image.open(io.BytesIO(read()))
-        if opened.mode == "F" or (opened.mode == "I" and opened.format != "PNG"):
-            raise ValueError(f"pixels of mode {opened.mode} have no range of their own: convert them to 8 or 16 bits")
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith("I"):  # 16 bits
-            image = Image.fromarray((np.asarray(image, np.float64) / 257).clip(0, 255).astype(np.uint8))
-        if "A" in image.getbands() or "transparency" in image.info:
-            grey = image.mode == "LA"
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert("L") if grey else image
-        image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-        if size is not None:
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BOX)
-    except Exception as error:  # Pillow raises what it likes on broken files
-        what = "it is no image" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"cannot read the image {name!r}: {what}") from None
-    pixels = torch.from_numpy(np.array(image)).float() / 255
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)

@@ -23,11 +23,13 @@ import torch
 from torch import Tensor, nn
 
 from lemmse.checks import check_batch, check_images, check_patch_size, check_positive, check_sigma, check_size
-from lemmse.estimators.features import RANGE_RTOL, group_ranges, patch_covariance
+from lemmse.estimators.positions import group_ranges
+from lemmse.estimators.whitening import patch_covariance
 from lemmse.patches import mask_strata, window_indices
 from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse, PreInverse
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
+from lemmse.physics.spectra import RANGE_RTOL
 
 _NUMBERS = 1 << 24  # of the patches of a block of images
 _NO_SIGNAL = 1e-14  # of the largest eigenvalue: a direction with less signal holds nothing but rounding
@@ -159,7 +161,7 @@ class _AffineMap:
 
 
 class AffineMMSE(nn.Module):
-    r"""The best affine map of the P x P patch, at any sigma: $\hat x = \bar u + c^\top (C + \sigma^2 S)^+ (v - \bar v)$.
+    r"""The best affine map of the P x P patch: $\hat x = \bar u + c^\top (C + \sigma^2 S)^+ (v - \bar v)$ at any sigma.
 
     It is the minimizer of `E |phi(B y) - x|^2` over the maps phi that are local, commute with translations (within a
     stratum where the mask tells positions apart), and are affine: what second moments alone say.

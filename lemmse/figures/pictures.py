@@ -105,7 +105,7 @@ def _frame(axes: Axes, corner: tuple[float, float], side: float) -> None:
 
 
 def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figure:
-    """For each label: a measurement, its estimate, the hard patchwork of `patchwork.heaviest`, and effective samples.
+    """For each label: a measurement, its estimate, the hard patchwork of `sources.heaviest`, and N_eff.
 
     rows: a measurement (C, H, W), and a posterior with sources whose first query it is. images: the training images.
     """
@@ -124,7 +124,7 @@ def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figu
         for axis in line[3:]:
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
-    titles = ("measurement", "estimate", "heaviest\npatches", "their\npieces", "effective\nsamples")
+    titles = ("measurement", "estimate", "heaviest\npatches", "their\npieces", "effective\npatches")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
     figure.colorbar(drawn, ax=[line[4] for line in axes], shrink=0.6, label="patches that share the weight")

@@ -12,24 +12,27 @@ DIGITS = 5  # decimals at most
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """A number with about three significant digits, no exponent, and commas between thousands.
+    """A number with a few significant digits, no exponent, and commas between thousands.
 
     Args:
         value: any real number.
-        digits: significant digits of numbers below one hundred; larger numbers are rounded to integers.
+        digits: significant digits.
 
     Example:
         >>> [rounded(x) for x in (0.01234, 1.5, 37.219, 412.7, 313600.0)]
-        ['0.0123', '1.50', '37.2', '413', '313,600']
+        ['0.0123', '1.50', '37.2', '413', '314,000']
     """
     if not math.isfinite(value):
         return str(value)
     size = math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:,.{min(max(digits - 1 - size, 0), DIGITS)}f}"
+    places = min(digits - 1 - size, DIGITS)
+    return f"{round(value, places):,.{max(places, 0)}f}"
 
 
 def plus_minus(value: float, spread: float) -> str:
-    """A mean and its spread, "37.2 ± 0.8": two digits of a spread that starts with 1, else one; the mean to the same place.
+    """A mean and its spread, "37.2 ± 0.8", rounded to the same place.
+
+    The spread keeps two digits if it starts with 1 or is above one hundred, else one.
 
     Args:
         value: the mean, or whatever the spread is about.

@@ -10,7 +10,7 @@ import torch
 
 import lemmse
 from lemmse import figures
-from lemmse.analysis.evaluate import experiment
+from lemmse.analysis.experiment import experiment
 from lemmse.analysis.pre_inverses import (
     AGNOSTIC,
     BLUR,
@@ -59,7 +59,7 @@ def test_regions_of_a_square_hole():
 
 
 def test_gains_are_differences_on_the_same_measurements(behind):
-    frame = gains({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], baseline="agnostic", generator=generator())
+    frame = gains({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], baseline="agnostic", seed=0)
     assert len(frame) == 2 * 2 * 2 * 3 * 5
     assert (frame[frame.input == "agnostic"].gain == 0).all()
     squared = 10 ** (-frame.psnr / 10)
@@ -76,11 +76,11 @@ def test_gains_are_differences_on_the_same_measurements(behind):
 def test_inputs_of_several_operators_share_no_measurements(behind):
     other = experiment(X, lemmse.Inpainting(MASK), [], patch_size=3, seed=0)
     with pytest.raises(ValueError, match="need one physics"):
-        errors_by_region({**behind, "other": other}, X[:1], [0.1], generator=generator())
+        errors_by_region({**behind, "other": other}, {"x": X[:1]}, [0.1], seed=0)
 
 
 def test_what_a_formula_can_draw_on(behind):
-    errors = gains({"hole": behind}, {"test": X[:2]}, [0.2], baseline="agnostic", generator=generator())
+    errors = gains({"hole": behind}, {"test": X[:2]}, [0.2], baseline="agnostic", seed=0)
     table = drawn_on(behind, errors, baseline="agnostic")
     assert (table["competing, agnostic"] == 110).all()
     assert table["competing, aware"].tolist() == pytest.approx([61, 2, 2.5, 9])  # sides of 3, corners alone
@@ -158,7 +158,7 @@ def test_a_mask_has_no_one_covariance():
 
 
 def test_figures_of_inputs(behind):
-    frame = gains({"hole": behind}, {"test": X[:2]}, [0.1, 0.4], baseline="agnostic", generator=generator())
+    frame = gains({"hole": behind}, {"test": X[:2]}, [0.1, 0.4], baseline="agnostic", seed=0)
     lines = figures.input_lines(frame, "gain", "region", "split", inputs=["agnostic", "aware"], label="dB", level=0)
     assert len(lines.axes) == 5
     assert [len(axis.lines) for axis in lines.axes] == [5] * 5

@@ -27,7 +27,7 @@ def test_photos(split, size, channels):
     assert (luma.double().std((1, 2), correction=0) >= crops.LEAST_CONTRAST - 1e-6).all()  # each holds structure
     assert len({image.numpy().tobytes() for image in x}) == 40
     assert torch.equal(x[:7], lemmse.load_images("photos", split=split, count=7, size=size, channels=channels))
-    assert len(photo_crops(split, size, channels)) >= 1000
+    assert len(photo_crops(split, size, channels).places) >= 1000
 
 
 @pytest.mark.parametrize("size", [8, 28, 64, 128])
@@ -66,13 +66,13 @@ def test_the_first_crops_of_a_photograph_are_spread():
 
 def test_flat_crops_are_left_out(monkeypatch):
     """What is left out is exactly what has too little contrast: with no threshold all places come."""
+    kept = photo_crops("test", 32, 1)
     monkeypatch.setattr(crops, "LEAST_CONTRAST", 0.0)
-    everything = crops.PhotoCrops("test", 32, 1)
-    kept = set(photo_crops("test", 32, 1).places)
-    images = everything.images(len(everything)).double()
+    everything = crops.Crops(kept.photographs, 32)
+    images = everything.images(len(everything.places)).double()
     contrast = images.std((1, 2, 3), correction=0)
-    assert {p for p, c in zip(everything.places, contrast, strict=True) if c > 0.06 + 1e-6} <= kept
-    assert not {p for p, c in zip(everything.places, contrast, strict=True) if c < 0.06 - 1e-6} & kept
+    assert {p for p, c in zip(everything.places, contrast, strict=True) if c > 0.06 + 1e-6} <= set(kept.places)
+    assert not {p for p, c in zip(everything.places, contrast, strict=True) if c < 0.06 - 1e-6} & set(kept.places)
 
 
 @pytest.mark.parametrize(

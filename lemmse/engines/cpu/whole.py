@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.vectors import LOG2E, NEGLIGIBLE, insert, squared_distance
-from lemmse.engines.plain.gemm import Block
 from lemmse.engines.state import SoftmaxState
 
 _CLOSE = 20.0  # bits
@@ -119,7 +119,7 @@ def _sum(
     keys, values, sources = (part[start : start + share] for part in block)
     reference = -state.max[:, 0] / scale
     top = -state.top_logits[:, 0, -1:].repeat(1, state.top_k) / scale[:, None]
-    numbers = torch.full(top.shape, -1)
+    numbers = torch.full(top.shape, -1, dtype=torch.int64, device="cpu")
     s0, s00, s1, s2 = (torch.zeros_like(sums[:, 0]) for sums in (state.s0, state.s00, state.s1, state.s2))
     _kernel(
         *(part.contiguous().numpy() for part in (q, keys, values.float())),
