@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from lemmse.data.sets import load_images, path_to_crop
 
 
 def image_groups(
-    name_or_path: str | PathLike[str] | Dataset,
+    name_or_path: str | PathLike[str] | Dataset[Any],
     *,
     split: str = "train",
     count: int | None = None,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -56,7 +57,7 @@ DATASETS: dict[str, DataSet] = {
 
 
 def load_images(
-    name_or_path: str | PathLike[str] | Dataset,
+    name_or_path: str | PathLike[str] | Dataset[Any],
     *,
     split: str = "train",
     count: int | None = None,

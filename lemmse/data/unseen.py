@@ -34,7 +34,9 @@ def world_images(name: str, count: int, size: int, channels: int, generator: tor
 
 
 def _file(name: str) -> Path:
-    return Path(find_spec("skimage").submodule_search_locations[0], "data", name)
+    package = find_spec("skimage")
+    assert package is not None  # a dependency
+    return Path(str(package.origin)).parent / "data" / name
 
 
 def _crops(names: tuple[str, ...], block: int) -> Callable[[int, int, torch.Generator], Tensor]:
