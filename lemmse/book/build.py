@@ -48,8 +48,10 @@ def make_book(project: Project, preset: str, say: Callable[[str], None]) -> Path
 
 
 def publish(project: Project, preset: str, book: Path) -> None:
-    """Put the executed notebooks in book/notebooks, their figures, as files, in book/_generated, and what the page
-    "Try it" loads beside its modules."""
+    """Put the executed notebooks in book/notebooks and their figures, as files, in book/_generated.
+
+    The data of the page "Try it" go to book/_static/try/data.
+    """
     for source in project.sources:
         executed = project.executed(preset, source)
         write_atomically(book / "notebooks" / executed.name, lambda to, executed=executed: shutil.copy(executed, to))

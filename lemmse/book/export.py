@@ -1,8 +1,8 @@
-"""What the page "Try it" computes with: images, trained networks and a still picture, as small files beside its modules.
+"""What the page "Try it" computes with: images and trained networks, as small files beside its modules.
 
 The page restores images in the browser by the formula, by the best affine filter, and by the networks exported here,
-which were trained on the very images that the formula votes with. `copied Python` of the page calls the functions below,
-so that it repeats what the page shows.
+which were trained on the very images that the formula votes with. The Python that a reader copies from the page calls
+the functions below, so that it repeats what the page shows.
 
     manifest.json       what lies where: {"arrays": {name: {"file", "offset", "shape"}}, ...}
     images.bin          training and test images, float32, little-endian

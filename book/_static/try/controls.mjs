@@ -44,7 +44,7 @@ export class Controls {
     this.hole = make(
       "div",
       { class: "try-hole" },
-      make("span", { text: "Paint on the measurement." }),
+      make("span", { class: "try-label", text: "Paint on the measurement." }),
       button("Clear the hole", () => changed({ hidden: new Uint8Array(SIDE * SIDE) })),
     );
     const operatorChoice = make("fieldset", {}, make("legend", { text: "Operator A" }), ...this.operators);
@@ -131,7 +131,7 @@ function slider(label, values, chosen, format) {
     chosen(value);
   });
   return {
-    element: make("label", { class: "try-slider" }, make("span", { text: label }), input, output),
+    element: make("label", { class: "try-slider" }, make("span", { class: "try-label", text: label }), input, output),
     show(value) {
       const distances = values.map((other) => Math.abs(Math.log(other / value)));
       input.value = String(distances.indexOf(Math.min(...distances)));

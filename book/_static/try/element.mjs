@@ -49,7 +49,7 @@ class TryIt extends HTMLElement {
       failed: (message) => this.#fail(message),
     });
     this.revision = 0;
-    this.shown = {}; // the estimates of the current state
+    this.estimates = {}; // of the current state: formula, network, affine, as far as they are exact
     try {
       this.data = await loadImages();
     } catch {
@@ -90,7 +90,7 @@ class TryIt extends HTMLElement {
     this.summary = make("p", { class: "try-summary", role: "status" });
     this.message = make("p", { class: "try-message", role: "status" });
     const figures = Object.values(this.pictures).map(({ figure }) => figure);
-    this.classList.add("try", `try-${this.view}`);
+    this.classList.add("try", `try-view-${this.view}`);
     this.replaceChildren(
       ...[
         this.full ? this.#guide() : null,
@@ -160,7 +160,7 @@ class TryIt extends HTMLElement {
   /** A state whose image exists. */
   #known(state) {
     const [split, number] = state.image.split("-");
-    return isOwn(state.image) || this.data[split][number] ? state : { ...state, image: "test-0" };
+    return isOwn(state.image) || this.data[split][number] ? state : { ...state, image: "test-1" };
   }
 
   #reset() {
@@ -185,7 +185,7 @@ class TryIt extends HTMLElement {
     this.truth = this.#truth();
     const signal = applyOperator(state.operator, this.truth, state.hidden, SIDE, SIDE);
     this.y = measure(signal, normal(state.seed, SIDE * SIDE), state.sigma);
-    this.shown = {};
+    this.estimates = {};
     this.summary.dataset.status = "computing";
     const { operator, hidden, sigma, patchSize } = state;
     this.request = { y: this.y, operator, hidden, sigma, patchSize };
@@ -233,7 +233,7 @@ class TryIt extends HTMLElement {
     pictures.votes?.setNote([`median ${formatCount(votes)}`]);
     this.dataset[exact ? "exactMilliseconds" : "previewMilliseconds"] = Math.round(milliseconds);
     if (!exact) return;
-    Object.assign(this.shown, { formula: mean, votes });
+    Object.assign(this.estimates, { formula: mean, votes });
     this.#compare();
   }
 
@@ -245,13 +245,13 @@ class TryIt extends HTMLElement {
     picture.setStatus(network ? "current" : "missing", network ? `P = ${this.data.networkPatchSize}` : "");
     picture.setBlank(network ? "" : "No network was trained on a painted hole.");
     if (network) paintGrey(picture.canvas, network);
-    Object.assign(this.shown, { network, affine });
+    Object.assign(this.estimates, { network, affine });
     this.#compare();
   }
 
   /** The distances, as soon as both sides of each are exact and current. */
   #compare() {
-    const { formula, network, affine, votes } = this.shown;
+    const { formula, network, affine, votes } = this.estimates;
     const distances = {};
     for (const [name, estimate] of Object.entries({ network, affine })) {
       if (!estimate) continue;

@@ -22,14 +22,14 @@ export const STEPS = [
     look:
       "This is a training image under strong noise, and yet it comes back almost unharmed: a patch of 15 × 15 pixels is " +
       "so rare that only its own copy votes. Then choose a test image: the formula can only paste what it remembers.",
-    state: { image: "training-2", operator: "noise", sigma: 0.2, patchSize: 15 },
+    state: { image: "training-0", operator: "noise", sigma: 0.2, patchSize: 15 },
   },
   {
     title: "Paint a hole",
     look:
       "The striped pixels are hidden. Paint on the measurement to hide more; start on a hidden pixel to show it again. " +
       "The rim of the hole is filled from patches that were cut in the same way; deep inside nothing is known.",
-    state: { image: "test-0", operator: "hole", sigma: 0.05, patchSize: 11, hidden: cross() },
+    state: { image: "test-4", operator: "hole", sigma: 0.05, patchSize: 7, hidden: cross() },
   },
   {
     title: "Draw something no training image has",

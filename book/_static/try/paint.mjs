@@ -73,3 +73,26 @@ export function paintPatch(canvas, image, row, col, patchSize) {
     }
   }
 }
+
+/** Frame the P x P patch around a pixel, and the pixel: a patch that leaves the image comes in on the other side. */
+export function paintFrames(canvas, row, col, patchSize) {
+  const scale = 12;
+  canvas.width = scale * SIDE; // this also clears it
+  canvas.height = scale * SIDE;
+  const context = canvas.getContext("2d");
+  for (const [style, width] of [
+    ["#fff", 7],
+    ["#d55e00", 3],
+  ]) {
+    context.strokeStyle = style;
+    context.lineWidth = width;
+    for (const side of patchSize === 1 ? [1] : [patchSize, 1]) {
+      for (const down of [-SIDE, 0, SIDE]) {
+        for (const right of [-SIDE, 0, SIDE]) {
+          const corner = [col + right - (side >> 1), row + down - (side >> 1)].map((value) => value * scale);
+          context.strokeRect(...corner, side * scale, side * scale);
+        }
+      }
+    }
+  }
+}

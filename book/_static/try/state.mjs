@@ -22,7 +22,7 @@ export const SIGMAS = [0.02, 0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 
 /** @returns {State} */
 export function initialState(pixels = SIDE * SIDE) {
   return {
-    image: "test-0",
+    image: "test-1",
     pixels: new Uint8Array(pixels).fill(128),
     operator: "noise",
     hidden: new Uint8Array(pixels),

@@ -1,6 +1,6 @@
 /** What the reader sees: pictures with their distances, and the patches that vote for one pixel. */
 import { make } from "./dom.mjs";
-import { paintGrey, paintPatch } from "./paint.mjs";
+import { paintFrames, paintGrey, paintPatch } from "./paint.mjs";
 import { SIDE } from "./state.mjs";
 
 /**
@@ -16,7 +16,7 @@ export class Picture {
    */
   constructor(title, help, pointed) {
     this.canvas = make("canvas", { width: SIDE, height: SIDE });
-    this.frames = make("span", { class: "try-frames", "aria-hidden": "true" });
+    this.frames = make("canvas", { class: "try-frames", "aria-hidden": "true" });
     this.blank = make("span", { class: "try-blank" });
     this.grid = make(
       "div",
@@ -25,7 +25,7 @@ export class Picture {
       this.frames,
       this.blank,
     );
-    this.note = make("span", { class: "try-note" });
+    this.note = make("div", { class: "try-note" });
     this.badge = make("span", { class: "try-badge" });
     this.figure = make(
       "figure",
@@ -47,7 +47,7 @@ export class Picture {
 
   /** The distances in dB, a line each; none where they are not known. */
   setNote(lines) {
-    this.note.replaceChildren(...lines.map((line) => make("span", { text: line })));
+    this.note.replaceChildren(...lines.map((line) => make("div", { text: line })));
   }
 
   /** Why there is no picture; "" where there is one. */
@@ -62,7 +62,7 @@ export class Picture {
   /** Frame the pixel that is explained and the patch that the formula sees. */
   frame(row, col, patchSize) {
     this.at = [row, col];
-    this.frames.replaceChildren(...framesAround(row, col, patchSize), ...framesAround(row, col, 1));
+    paintFrames(this.frames, row, col, patchSize);
   }
 
   #listen() {
@@ -88,28 +88,6 @@ export class Picture {
       this.pointed(row, col, press);
     });
   }
-}
-
-/** Frames of the P x P patch around a pixel; a patch that leaves the picture comes in again on the other side. */
-function framesAround(row, col, patchSize) {
-  const half = patchSize >> 1;
-  const percent = (value) => `${(100 * value) / SIDE}%`;
-  const frames = [];
-  for (const down of [-SIDE, 0, SIDE]) {
-    for (const right of [-SIDE, 0, SIDE]) {
-      const [top, left] = [row - half + down, col - half + right];
-      if (top >= SIDE || left >= SIDE || top + patchSize <= 0 || left + patchSize <= 0) continue;
-      const frame = make("span", { class: patchSize === 1 ? "try-pixel" : "try-patch" });
-      Object.assign(frame.style, {
-        top: percent(top),
-        left: percent(left),
-        width: percent(patchSize),
-        height: percent(patchSize),
-      });
-      frames.push(frame);
-    }
-  }
-  return frames;
 }
 
 /** The vote for one pixel: the noisy patch, and the training images whose patches weigh most. */
@@ -144,11 +122,12 @@ export class VotePanel {
     const noisy = make("canvas", { class: "try-noisy" });
     paintPatch(noisy, y, row, col, patchSize);
     this.row.replaceChildren(
-      card(noisy, [], "noisy patch", "asks"),
+      card(noisy, null, "noisy patch", "asks"),
       ...sources.map((source) => {
         const canvas = make("canvas", { width: SIDE, height: SIDE });
         paintGrey(canvas, training[source.image]);
-        const frames = framesAround(source.row, source.col, patchSize);
+        const frames = make("canvas", { class: "try-frames" });
+        paintFrames(frames, source.row, source.col, patchSize);
         return card(canvas, frames, formatShare(source.weight), `says ${source.value.toFixed(2)}`, source.image + 1);
       }),
     );
@@ -161,7 +140,7 @@ function card(canvas, frames, title, note, number) {
     "figure",
     { class: "try-source", role: "img", "aria-label": name },
     make("b", { text: title }),
-    make("span", { class: "try-grid" }, canvas, make("span", { class: "try-frames" }, ...frames)),
+    make("span", { class: "try-grid" }, canvas, frames),
     make("span", { class: "try-note", text: note }),
   );
 }
@@ -173,7 +152,8 @@ export function formatCount(value) {
 }
 
 function formatShare(share) {
-  return share < 0.1 ? `${(100 * share).toPrecision(2)} %` : `${Math.round(100 * share)} %`;
+  if (share < 0.001) return "< 0.1 %";
+  return share < 0.1 ? `${(100 * share).toFixed(1)} %` : `${Math.round(100 * share)} %`;
 }
 
 /** A distance, "equal" where there is none. */
