@@ -15,7 +15,8 @@ from lemmse.patches import extract_patches
 from tests.book.conftest import HOLE
 
 SETTLED = """() => { const page = document.querySelector('lemmse-try');
-    return page.dataset.settled == page.revision && page.querySelector('.try-vote').dataset.status == 'current'; }"""
+    return page.dataset.settled && page.dataset.settled == page.revision
+        && page.querySelector('.try-vote').dataset.status == 'current'; }"""
 
 
 @pytest.fixture(scope="module")
