@@ -27,7 +27,7 @@ from lemmse.bench import baselines
 from lemmse.bench.machine import peak_megabytes, seconds
 from lemmse.checks import check_choice, check_count
 from lemmse.data.sets import is_here, load_images
-from lemmse.estimators.lemmse import MMSE, EquivariantMMSE, LocalEquivariantMMSE
+from lemmse.estimators import MMSE, EquivariantMMSE, LocalEquivariantMMSE
 from lemmse.physics.gallery import make_operator
 
 BASELINE = "baseline"
@@ -206,10 +206,10 @@ def solver(case: Case, engine: str, images: Tensor) -> Callable[[Tensor], Tensor
         return lambda y: baselines.e_mmse(images, y, case.sigma)
     if case.family == "MMSE":
         return lambda y: baselines.mmse(images, y, case.sigma)
-    B, family = estimator.pre_inverse, estimator.family
+    B, features = estimator.pre_inverse, estimator.features
     wide = torch.float64 if case.family == "blur" else images.dtype  # its pseudo-inverse amplifies
-    options = {"whitening": family.whitening} if case.family == "blur" else {}
-    options |= {"strata": family.strata} if case.family == "inpainting" else {}
+    options = {"whitening": features.whitening} if case.family == "blur" else {}
+    options |= {"strata": features.strata} if case.family == "inpainting" else {}
 
     def solve(y: Tensor) -> Tensor:
         keys, z = B.signal(images.to(wide)), B(y.to(wide))

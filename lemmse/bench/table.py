@@ -176,7 +176,7 @@ class _Stream:
         generator = torch.Generator().manual_seed(0)
         for start in range(0, self.count, _BATCH):
             size = min(_BATCH, self.count - start)
-            yield torch.rand(size, 1, 28, 28, generator=generator).to(self.device)
+            yield torch.rand(size, 1, 28, 28, generator=generator, dtype=torch.float32, device="cpu").to(self.device)
 
 
 def _stream_megabytes(count: int, device: str) -> float:

@@ -48,7 +48,7 @@ def _crops(names: tuple[str, ...], block: int) -> Callable[[int, int, torch.Gene
         found = []
         for i in range(count):
             picture = pictures[i % len(pictures)]
-            row, col = (int(torch.randint(max(1, n - size), (), generator=generator)) for n in picture.shape[1:])
+            row, col = (int(_integers(max(1, n - size), (), generator)) for n in picture.shape[1:])
             found.append(picture[:, row : row + size, col : col + size])
         return torch.stack(found)
 
@@ -57,21 +57,31 @@ def _crops(names: tuple[str, ...], block: int) -> Callable[[int, int, torch.Gene
 
 def _faces(count: int, size: int, generator: torch.Generator) -> Tensor:
     faces = torch.from_numpy(np.load(_file("lfw_subset.npy"))[:_FACES]).float()
-    chosen = torch.randperm(_FACES, generator=generator).repeat(-(-count // _FACES))[:count]
+    chosen = torch.randperm(_FACES, generator=generator, dtype=torch.int64, device=generator.device).repeat(
+        -(-count // _FACES)
+    )[:count]
     return interpolate(faces[chosen, None], (size, size), mode="bicubic", antialias=True)
 
 
+def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float32, device=generator.device)
+
+
+def _integers(below: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randint(below, shape, generator=generator, dtype=torch.int64, device=generator.device)
+
+
 def _noise(count: int, size: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, 1, size, size, generator=generator)
+    return _uniform((count, 1, size, size), generator)
 
 
 def _constant(count: int, size: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, 1, 1, 1, generator=generator).expand(-1, -1, size, size)
+    return _uniform((count, 1, 1, 1), generator).expand(-1, -1, size, size)
 
 
 def _one_pixel(count: int, size: int, generator: torch.Generator) -> Tensor:
-    images = torch.zeros(count, size * size)
-    images[torch.arange(count), torch.randint(size * size, (count,), generator=generator)] = 1
+    images = torch.zeros(count, size * size, dtype=torch.float32, device=generator.device)
+    images.scatter_(1, _integers(size * size, (count, 1), generator), 1.0)
     return images.reshape(count, 1, size, size)
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lemmse.analysis.metrics import psnr
-from lemmse.estimators.features import RANGE_RTOL
 from lemmse.figures.style import new_figure, style
+from lemmse.physics.spectra import RANGE_RTOL
 
 if TYPE_CHECKING:
     import pandas as pd

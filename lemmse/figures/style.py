@@ -54,5 +54,5 @@ def new_figure(rows: int, cols: int, width: float, height: float, **options: obj
     figure, axes = plt.subplots(rows, cols, figsize=(width, height), squeeze=False, layout="constrained", **options)
     figure.set_facecolor("white")
     figure.set_dpi(150)
-    plt.close(figure)  # it is shown where it is glued, once
+    plt.close(figure)  # it is shown where a cell asks for it, once
     return figure, axes.tolist()

@@ -224,7 +224,7 @@ def test_state_dict_leaves_the_images_out():
     state = lemmse.LocalEquivariantMMSE(x, lemmse.Inpainting(mask), patch_size=3).state_dict()
     assert sum(v.numel() for v in state.values()) == 36
     with pytest.raises(ValueError, match="stays where its images are"):
-        lemmse.MMSE(x, DENOISE).double()
+        lemmse.MMSE(x, DENOISE).float()
 
 
 X = random_images(3, 1, 5, 6)

@@ -46,7 +46,7 @@ def test_whole_images_far_from_zero(offset, sigma):
         y = physics.measure(x[:2], sigma, generator=g)
         estimator = lemmse.MMSE(x, physics, pre_inverse=name)
         q, a = (
-            estimator.family.features(z).double().flatten(1)
+            estimator.features(z).double().flatten(1)
             for z in (estimator._query(y), estimator.pre_inverse.signal(x.double()))
         )
         d = (q[:, None] - a).square().sum(-1)

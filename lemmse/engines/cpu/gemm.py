@@ -16,14 +16,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
+from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.vectors import (
     IMAGES,
-    JIT,
     LANES,
     LOG2E,
     NEGLIGIBLE,
@@ -33,25 +33,24 @@ from lemmse.engines.cpu.vectors import (
     exp2,
     fold_max,
     insert,
+    like,
     load,
     load_row,
     lowest,
     splat,
-    splat_row,
     squared_distance,
     store,
     total,
 )
-from lemmse.engines.plain.gemm import Block
 from lemmse.engines.state import SoftmaxState
 
 _ROWS = 6  # queries whose products with 64 keys are held in registers
-_GROWTH = np.float32(24)  # bits by which a logit may exceed that of the reference
+_GROWTH = 24.0  # bits by which a logit may exceed that of the reference
 _TOLERANCE = 2.0**-20  # relative error of the sums that a pair may cause
 _ABSENT = np.float32(1e30)  # |a|^2 of keys that fill up a vector
 
 
-@numba.njit(**JIT)
+@jit()
 def _pack(keys, mean, panels, norms):
     """Centre the keys (K, F), 64 to a panel: panels (K / 64, F, 64) float32, and their squared norms (K / 64, 64)."""
     features = keys.shape[1]
@@ -68,7 +67,7 @@ def _pack(keys, mean, panels, norms):
             norms[p, lane] = square
 
 
-@numba.njit(**JIT)
+@jit()
 def _products(z, tile, panel, norms):
     """z = 2 <q, a> - |a|^2, (6 * 64,): tile (F * 6,) of 6 times 2 q, panel (F * 64,) of 64 keys, norms (64,)."""
     minus = splat(np.float32(0)) - load(norms, 0)
@@ -91,7 +90,7 @@ def _products(z, tile, panel, norms):
     store(z, 5 * LANES, z5)
 
 
-@numba.njit(**JIT)
+@jit()
 def _limit(m, scale2, margin, reference, sums, acc, top):
     """The logit, in bits over the reference of row m, from which on a pair is taken out."""
     s0 = sums[m, 0] + total(load_row(acc, m * sums.shape[1] * IMAGES))
@@ -100,18 +99,19 @@ def _limit(m, scale2, margin, reference, sums, acc, top):
     return min(weight, nearest) - margin[m]
 
 
-@numba.njit(**JIT)
+@jit()
 def _move_reference(new, m, scale2, reference, sums, acc):
     """Take the distance `new` as the reference of row m, and rescale what was summed about the old one."""
     ratio, columns = 2.0 ** max((new - reference[m]) * scale2[m], -150.0), sums.shape[1]
     for i in range(columns):
         factor, at = ratio * ratio if i == 1 else ratio, (m * columns + i) * IMAGES
         sums[m, i] *= factor
-        store(acc, at, load_row(acc, at) * splat_row(np.float32(factor)))
+        row = load_row(acc, at)
+        store(acc, at, row * like(row, factor))
     reference[m] = new
 
 
-@numba.njit(**JIT)
+@jit()
 def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first):
     """Sum the pairs `lanes` of row m and the keys from j on by their exact distances, and leave them out of z."""
     channels = values.shape[0]
@@ -135,7 +135,7 @@ def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc,
         z[at + lane] = -_ABSENT
 
 
-@numba.njit(**JIT)
+@jit()
 def _kernel(panels, norms, keys, values, first, tiles, q, norms_q, scale2, margin, reference, sums, top, numbers):
     """All rows against a block of keys: updates reference, sums, top and numbers.
 
@@ -159,16 +159,16 @@ def _kernel(panels, norms, keys, values, first, tiles, q, norms_q, scale2, margi
                 bits = splat(np.float32(scale2[m]))
                 x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
                 peak = fold_max(x)
-                if not any_above(peak, splat_row(np.float32(min(NEGLIGIBLE - margin[m], limits[m])))):
+                if not any_above(peak, like(peak, min(NEGLIGIBLE - margin[m], limits[m]))):
                     continue
-                if any_above(peak, splat_row(_GROWTH)):
+                if any_above(peak, like(peak, _GROWTH)):
                     certain = norms_q[m] - z[at : at + LANES].max() + margin[m] / scale2[m]  # some pair is no farther
                     if (reference[m] - certain) * scale2[m] > _GROWTH:
                         _move_reference(certain, m, scale2, reference, sums, acc)
                         limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
                         x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
                         peak = fold_max(x)
-                if any_above(peak, splat_row(np.float32(limits[m]))):
+                if any_above(peak, like(peak, limits[m])):
                     limit = np.float32(_limit(m, scale2, margin, reference, sums, acc, top))
                     lanes, j = above(x, splat(limit)), p * LANES
                     _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first)
@@ -188,9 +188,10 @@ def accumulate(
     rows, features = shape[0] * shape[1], queries.shape[2]
     scale2 = (scale.double() * LOG2E).repeat_interleave(shape[1])
     reference = (-state.max / scale[:, None]).flatten()
-    sums = torch.zeros(rows, 2 + 2 * channels, dtype=torch.float64)
+    sums = torch.zeros(rows, 2 + 2 * channels, dtype=torch.float64, device="cpu")
     top = (-state.top_logits[..., -1:] / scale[:, None, None]).expand_as(state.top_logits).flatten(0, 1).clone()
-    numbers, sources, first = torch.full(top.shape, -1), [torch.full((1, 3), -1)], 1  # key 0 stands for none
+    numbers = torch.full(top.shape, -1, dtype=torch.int64, device="cpu")
+    sources, first = [numbers.new_full((1, 3), -1)], 1  # key 0 stands for none
     q = queries.flatten(0, 1)
     share = -(-rows // threads // _ROWS) * _ROWS  # of a thread, in whole tiles
     with ThreadPoolExecutor(threads) as pool:
@@ -199,7 +200,7 @@ def accumulate(
                 mean = keys.mean(0)
                 tiles, norms_q = _tiles(2 * (q - mean)), (q - mean).square().sum(1)
             panels, norms = _panels(keys, mean, pool)
-            u = torch.zeros(channels, norms.numel())
+            u = torch.zeros(channels, norms.numel(), dtype=torch.float32, device="cpu")
             u[:, : len(keys)] = values.T - centre
             longest = norms_q.sqrt() + norms[norms < _ABSENT].max().sqrt()
             margin = scale2 * (4 + math.sqrt(features)) * 2**-24 * longest.square()
@@ -219,7 +220,8 @@ def accumulate(
 def _panels(keys: Tensor, mean: Tensor, pool: ThreadPoolExecutor) -> tuple[Tensor, Tensor]:
     """The centred keys, 64 to a panel, (K / 64, F * 64), and their squared norms, (K / 64, 64); both float32."""
     count, share = -(-len(keys) // LANES), 8
-    panels, norms = torch.empty(count, keys.shape[1], LANES), torch.empty(count, LANES)
+    panels = torch.empty(count, keys.shape[1], LANES, dtype=torch.float32, device="cpu")
+    norms = panels.new_empty(count, LANES)
     parts = zip(keys.split(share * LANES), panels.split(share), norms.split(share), strict=True)
     list(pool.map(lambda part: _pack(part[0].numpy(), mean.numpy(), part[1].numpy(), part[2].numpy()), parts))
     return panels.flatten(1), norms
@@ -227,6 +229,6 @@ def _panels(keys: Tensor, mean: Tensor, pool: ThreadPoolExecutor) -> tuple[Tenso
 
 def _tiles(q: Tensor) -> Tensor:
     """(rows, F) -> (tiles, F * 6) float32, the queries fastest; absent ones are zero."""
-    filled = torch.zeros(-(-len(q) // _ROWS) * _ROWS, q.shape[1])
+    filled = torch.zeros(-(-len(q) // _ROWS) * _ROWS, q.shape[1], dtype=torch.float32, device="cpu")
     filled[: len(q)] = q
     return filled.reshape(-1, _ROWS, q.shape[1]).transpose(1, 2).flatten(1)

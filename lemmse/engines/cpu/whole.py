@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from lemmse.engines.cpu.vectors import JIT, LOG2E, NEGLIGIBLE, insert, squared_distance
-from lemmse.engines.plain.gemm import Block
+from lemmse.engines.contracts import Block
+from lemmse.engines.cpu.compile import jit
+from lemmse.engines.cpu.vectors import LOG2E, NEGLIGIBLE, insert, squared_distance
 from lemmse.engines.state import SoftmaxState
 
 _CLOSE = 20.0  # bits
@@ -25,10 +25,10 @@ _ROUNDING = 2.0**-20  # of a float32 sum of squares, relative: partial sums run 
 _GROWTH = 24.0  # bits by which a logit may exceed that of the reference
 _FLUSH = 64  # images summed in float32
 _LEAST = 1 << 22  # squared differences that are worth a thread of their own
-_VECTOR = {"fastmath": {"reassoc", "contract", "nsz"}, **JIT}
+_RELAXED = {"reassoc", "contract", "nsz"}
 
 
-@numba.njit(**_VECTOR)
+@jit(fastmath=_RELAXED)
 def _rough_distance(q, a):
     """The squared distance of two images in float32, of features that are subtracted in their own dtype."""
     d = np.float32(0)
@@ -38,7 +38,7 @@ def _rough_distance(q, a):
     return d
 
 
-@numba.njit(**_VECTOR)
+@jit(fastmath=_RELAXED)
 def _add_image(e, u, centre, s1, s2):
     """s1 += e (u - c), s2 += e (u - c)^2, float32."""
     for c in range(len(u)):
@@ -48,7 +48,7 @@ def _add_image(e, u, centre, s1, s2):
         s2[c] += first * value
 
 
-@numba.njit(**_VECTOR)
+@jit(fastmath=_RELAXED)
 def _flush(part, whole):
     """Add a float32 sum to a float64 one, and clear it."""
     for c in range(len(part)):
@@ -56,7 +56,7 @@ def _flush(part, whole):
         part[c] = 0
 
 
-@numba.njit(**JIT)
+@jit()
 def _kernel(q, keys, values, centre, scale2, reference, s0, s00, s1, s2, top, numbers):
     """All rows of q against all keys: updates reference (Q,), s0, s00 (Q,), s1, s2 (Q, C), top and numbers (Q, k).
 
@@ -119,7 +119,7 @@ def _sum(
     keys, values, sources = (part[start : start + share] for part in block)
     reference = -state.max[:, 0] / scale
     top = -state.top_logits[:, 0, -1:].repeat(1, state.top_k) / scale[:, None]
-    numbers = torch.full(top.shape, -1)
+    numbers = torch.full(top.shape, -1, dtype=torch.int64, device="cpu")
     s0, s00, s1, s2 = (torch.zeros_like(sums[:, 0]) for sums in (state.s0, state.s00, state.s1, state.s2))
     _kernel(
         *(part.contiguous().numpy() for part in (q, keys, values.float())),
