@@ -297,3 +297,21 @@ def test_without_javascript_a_still_picture_and_a_sentence_stand_there(browser, 
         assert "needs JavaScript" in still.locator("lemmse-try").inner_text()
     finally:
         context.close()
+
+
+def test_a_smaller_form_computes_the_same_and_leads_to_the_page(browser, site):
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    try:
+        small = context.new_page()
+        small.goto(f"{site}index.html")
+        small.wait_for_function(SETTLED, timeout=60_000)
+        assert "#" not in small.url, "only the full page keeps its state in the address"
+        found = shown(small)
+        formula = LocalEquivariantMMSE(export.page_images(), export.page_physics("noise"), patch_size=5)
+        assert float((found["formula"] - formula(found["y"], 0.2)).abs().max()) < 1e-5
+        small.get_by_role("slider", name="Noise σ").first.press("Home")
+        small.get_by_role("link", name="Open this in Try it").first.click()
+        small.wait_for_function(SETTLED, timeout=60_000)
+        assert small.evaluate("document.querySelector('lemmse-try').state.sigma") == 0.02
+    finally:
+        context.close()
