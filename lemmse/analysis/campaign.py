@@ -180,7 +180,8 @@ def agreement(
     """Mean PSNR in dB between network and formula over all images of the sets, at each sigma."""
     frame = compare({NETWORK: net, FORMULA: formula}, physics, sets, sigmas, seed=seed, progress=False)
     pairs = frame[(frame["one"] == NETWORK) & (frame["other"] == FORMULA)]
-    return {float(sigma): float(value) for sigma, value in pairs.groupby("sigma")["psnr"].mean().items()}
+    mean = pairs.groupby("sigma")["psnr"].mean()
+    return dict(zip(mean.index.astype(float).tolist(), mean.tolist(), strict=True))
 
 
 def last_gain(path: list[dict[str, Any]]) -> float | None:
@@ -265,8 +266,8 @@ def margin_table(results: Path, *, seed: int = 0) -> pd.DataFrame:
         table = margins(frame, [NETWORK], sorted(others), generator=torch.Generator().manual_seed(seed))
         to_others = frame[(frame["one"] == NETWORK) & (frame["other"] == OTHER_IMAGES)]
         mean = to_others.groupby(["split", "sigma"])["psnr"].mean().rename("to_other_images")
-        about = {"data": cell.data, "count": cell.count, "operator": cell.operator, "patch_size": cell.patch_size}
         table = table.merge(mean, how="left", on=["split", "sigma"])
+        about: dict[str, Any] = {name: getattr(cell, name) for name in ("data", "count", "operator", "patch_size")}
         tables.append(table.assign(**about, network=cell.architecture))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
