@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def image_of(item: object, index: int) -> Tensor:
         >>> image_of((torch.full((1, 2, 2), 255, dtype=torch.uint8, device="cpu"), "label"), 0).max().item()
         1.0
     """
-    image = item[0] if isinstance(item, (tuple, list)) and item else item
+    image: Any = item[0] if isinstance(item, (tuple, list)) and item else item
     if hasattr(image, "getbands"):  # PIL
         pixels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         image = torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)

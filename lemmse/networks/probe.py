@@ -347,7 +347,9 @@ def derivative_energy(
         x_hat = restore(z, sigma)
         if not x_hat.requires_grad:
             return None
-        signs = torch.randint(2, (x_hat.shape[1],), generator=generator, device="cpu").to(x_hat) * 2 - 1
+        signs = (
+            torch.randint(2, (x_hat.shape[1],), generator=generator, dtype=torch.int64, device="cpu").to(x_hat) * 2 - 1
+        )
         (x_hat[:, :, row, column] * signs).sum().backward()
     return torch.zeros_like(z[:, 0]) if z.grad is None else z.grad.square().sum(1)
 
@@ -362,7 +364,7 @@ def _changes(restore: Restorer, z: Tensor, sigma: float, row: int, column: int) 
     def depends(mask: Tensor) -> bool:
         return not torch.equal(restore(torch.where(mask, other, z), sigma)[:, :, row, column], center)
 
-    index = torch.arange(side, device=z.device)
+    index = torch.arange(side, dtype=torch.int64, device=z.device)
     reach = {}
     for name, axis in (("rows", index[:, None]), ("columns", index[None, :])):
         at = row if name == "rows" else column
@@ -447,7 +449,8 @@ def _window(
     height, width = images.shape[-2:]
     row, column = height // 2, width // 2
     distance = torch.maximum(
-        (torch.arange(height, device="cpu") - row).abs()[:, None], (torch.arange(width, device="cpu") - column).abs()
+        (torch.arange(height, dtype=torch.int64, device="cpu") - row).abs()[:, None],
+        (torch.arange(width, dtype=torch.int64, device="cpu") - column).abs(),
     )
     rows = []
     for level in sigmas:
