@@ -206,7 +206,8 @@ class AffineMMSE(nn.Module):
         super().__init__()
         self.patch_size = check_patch_size(patch_size)
         first = _first_batch(images)
-        self.shape, self.dtype, self.device = tuple(first.shape[1:]), first.dtype, first.device
+        channels, height, width = first.shape[1:]
+        self.shape, self.dtype, self.device = (channels, height, width), first.dtype, first.device
         self.physics = physics
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol

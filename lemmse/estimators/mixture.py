@@ -76,7 +76,11 @@ class MixtureEstimator(nn.Module):
         self.shape, self.dtype, self.device = self._data.shape, self._data.dtype, self._data.device
         self.physics = physics
         self.pre_inverse_name = pre_inverse
-        self.pre_inverse_options = {"pre_inverse": pre_inverse, "tikhonov_lambda": tikhonov_lambda, "rtol": rtol}
+        self.pre_inverse_options: dict[str, Any] = {
+            "pre_inverse": pre_inverse,
+            "tikhonov_lambda": tikhonov_lambda,
+            "rtol": rtol,
+        }
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol
         )
