@@ -36,7 +36,7 @@ class LoggedKernelManager(AsyncKernelManager):
         if sys.platform == "linux" and "ipykernel_launcher" in kernel_cmd:
             at = kernel_cmd.index("ipykernel_launcher")
             kernel_cmd = [*kernel_cmd[: at - 1], "-c", _BOUND, *kernel_cmd[at + 1 :]]
-        with open(os.environ[LOG], "a") as log:
+        with open(os.environ[LOG], "a", encoding="utf-8") as log:
             await super()._async_launch_kernel(kernel_cmd, **{**kw, "stderr": log})
 
     _launch_kernel = _async_launch_kernel

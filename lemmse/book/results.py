@@ -26,7 +26,7 @@ def committed_table(name: str, root: Path | None = None) -> Any:
     import pandas as pd
 
     try:
-        about = json.loads((folder / f"{name}.json").read_text())
+        about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"results/{name}.csv has no readable provenance {name}.json: {error}") from None
     said = ", ".join(f"{key}: {value}" for key, value in about.items())
