@@ -58,7 +58,10 @@ class Project:
         for folder in (start, *start.parents):
             if (folder / "_config.yml").exists() and (folder / "notebooks").is_dir():
                 return cls(folder)
-        raise ValueError(f"{str(start)!r} is in no checkout of lemmse (no folder above has _config.yml and notebooks/)")
+        raise ValueError(
+            f"{str(start)!r} is in no checkout of lemmse, which this command needs: git clone "
+            "https://github.com/lemmse/lemmse, and run it there"
+        )
 
     @property
     def sources(self) -> list[Path]:

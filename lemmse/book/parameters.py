@@ -45,7 +45,9 @@ class Parameter:
         """The value that a text on the command line stands for: text as it is, numbers as Python, the rest as YAML."""
         import yaml
 
-        convert = {"str": str, "int": int, "float": float}.get(self.annotation, yaml.safe_load)
+        from lemmse.book.plain_yaml import load_yaml
+
+        convert = {"str": str, "int": int, "float": float}.get(self.annotation, load_yaml)
         try:
             return convert(text)
         except (ValueError, yaml.YAMLError):
