@@ -27,8 +27,8 @@ def _check_chapters(app: Any, config: Any) -> None:
     ]
     if missing:
         raise ConfigError(
-            f"{len(missing)} chapters have not been executed, {missing[0]} first: run `make book` or `lemmse book`, which "
-            "executes the chapters and builds the book"
+            f"{len(missing)} chapters have not been executed, {missing[0]} first: run `make book` or `lemmse book`, "
+            "which executes the chapters and builds the book"
         )
 
 

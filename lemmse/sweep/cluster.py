@@ -22,7 +22,7 @@ from lemmse.sweep.process import Job, Outcome, run_job
 if TYPE_CHECKING:
     from distributed import Client
 
-_ANSWER_SECONDS = 4.0
+_ANSWER_SECONDS = 3.0
 log = logging.getLogger(__name__)
 
 

@@ -301,8 +301,8 @@ def test_a_book_without_chapters_says_what_to_run(project):
 def test_retraining_uses_neither_committed_weights_nor_the_cache(project, monkeypatch):
     monkeypatch.setattr(build, "publish", lambda *_: None)
     monkeypatch.setattr(build, "build_html", lambda *_: Path("html"))
-    code = "import os\nfrom lemmse.networks.weights import trained\nprint('folder', os.environ.get('LEMMSE_WEIGHTS'), trained)"
-    write(project.root, code)
+    code = "import os\nfrom lemmse.networks.weights import trained\n"
+    write(project.root, code + "print('folder', os.environ.get('LEMMSE_WEIGHTS'), trained)")
     folders = []
     for retrain in (False, True, True, False):
         make_book(project, "smoke", lambda _: None, retrain=retrain)
