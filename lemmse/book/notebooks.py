@@ -1,7 +1,8 @@
 """From a notebook source to an executed notebook: presets, keys, papermill, and what to keep when a cell fails.
 
-A notebook is executed again only if its key changes: a hash of its source, its parameters, the library code, the
-benchmarks, and the committed results. An executed notebook is complete or absent: it is written aside and renamed.
+A notebook is executed again only if its key changes: a hash of its source, its parameters, the code of the library that
+it reaches, its data, and the committed results if it reads them. An executed notebook is complete or absent: it is
+written aside and renamed.
 """
 
 from __future__ import annotations
@@ -18,11 +19,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from lemmse.book.parameters import PRESETS, check_parameters, read_notebook, read_parameters
+from lemmse.book.dependencies import Library
+from lemmse.book.order import in_reading_order
+from lemmse.book.parameters import PRESETS, check_parameters, code_of, read_notebook, read_parameters
 from lemmse.checks import check_choice
 from lemmse.files import writable_folder, write_atomically
 
 LIBRARY = Path(__file__).parents[1]  # the code of the package
+EXECUTED_FORMAT = 1  # raise it when executed notebooks hold something else for the same code
+WEIGHTS = "LEMMSE_WEIGHTS"  # as in lemmse.networks.weights, which is not imported here: it imports torch
 STARTS = 3  # kernels race for sockets when several start at once
 _RECORD = """
 from IPython.display import display
@@ -56,8 +61,8 @@ class Project:
 
     @property
     def sources(self) -> list[Path]:
-        """The notebook sources, in reading order."""
-        return sorted((self.root / "notebooks").glob("[0-9]*.py"))
+        """The notebook sources, in reading order: that of the book's table of contents."""
+        return in_reading_order(list((self.root / "notebooks").glob("[0-9]*.py")), self.root / "book" / "_toc.yml")
 
     def source(self, name: str) -> Path:
         """A notebook by path, stem, or the beginning of its stem. Raises ValueError, listing the known ones."""
@@ -99,12 +104,8 @@ class Project:
 
     def keys(self, source: Path, points: list[dict[str, Any]]) -> list[str]:
         """`key` at several parameters, the code read once."""
-        given = (library_digest(), _data_version(), version("torch"))
-        common = hashlib.sha256(source.read_bytes() + repr(given).encode())
-        for folder in (self.root / "results", self.root / "benchmarks"):
-            _add_files(common, folder)
-        if b"lemmse.sweep" in source.read_bytes():  # it may sweep over any other
-            _add_files(common, self.root / "notebooks")
+        common = self._digest_of_code(source)
+        common.update(repr((EXECUTED_FORMAT, _data_version(), version("torch"))).encode())
         stamps = functools.cache(_stamps)
         keys = []
         for parameters in points:
@@ -115,18 +116,44 @@ class Project:
             keys.append(digest.hexdigest())
         return keys
 
+    def _digest_of_code(self, source: Path) -> Any:
+        """A hash object that has seen the notebook, those that it sweeps over, and all that they run and read."""
+        library, digest = Library(LIBRARY), hashlib.sha256()
+        waiting, seen = [source], set()
+        while waiting:
+            path = waiting.pop()
+            seen.add(path)
+            try:
+                reached = library.reached_by(code_of(path))
+            except SyntaxError:  # it will fail when it runs; until then, anything may matter
+                reached = library.everything()
+            digest.update(path.read_bytes() + library.digest(reached))
+            if reached.uses("book.results"):
+                _add_files(digest, self.root / "results", ".csv", ".json")
+            if reached.uses("networks.weights"):
+                _add_files(digest, self.root / "results" / "weights", ".safetensors")
+                digest.update(os.environ.get(WEIGHTS, "").encode())
+            if reached.uses("sweep"):
+                waiting += [other for other in self._named_notebooks(reached.strings) if other not in seen]
+        return digest
+
+    def _named_notebooks(self, strings: set[str]) -> list[Path]:
+        """The notebooks that some code names; all of them if it names none, for it may sweep over any."""
+        notebooks = sorted((self.root / "notebooks").rglob("*.py"))
+        return [path for path in notebooks if {path.stem, path.name} & strings] or notebooks
+
     def read_from(self, points: list[dict[str, Any]]) -> set[Path]:
         """The folders whose files the keys of these parameters depend on."""
         given = {value for parameters in points for value in parameters.values() if _is_path(value)}
         data = os.environ.get("LEMMSE_DATA")
-        ours = {self.root / name for name in ("results", "benchmarks", "notebooks")} | {LIBRARY}
+        ours = {self.root / name for name in ("results", "notebooks")} | {LIBRARY}
         return ours | {Path(value) for value in given} | ({Path(data)} if data else set())
 
 
 def library_digest() -> str:
     """The hash of the code of the library."""
     digest = hashlib.sha256()
-    _add_files(digest, LIBRARY)
+    _add_files(digest, LIBRARY, ".py")
     return digest.hexdigest()
 
 
@@ -139,9 +166,9 @@ def _data_version() -> list[str]:
     return wheels + [f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in files]
 
 
-def _add_files(digest: Any, folder: Path) -> None:
-    """Hash the code and the tables of a folder, with their names."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".csv", ".json")):
+def _add_files(digest: Any, folder: Path, *suffixes: str) -> None:
+    """Hash the files of a folder that have one of the suffixes, with their names."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in suffixes):
         digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
 
 

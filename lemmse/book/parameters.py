@@ -57,6 +57,13 @@ def read_notebook(path: Path) -> Any:
         raise ValueError(f"cannot read the notebook {str(path)!r}: {error}") from None
 
 
+def code_of(path: Path) -> str:
+    """The code of a notebook as one program, without the lines that only IPython understands."""
+    cells = [cell.source for cell in read_notebook(path).cells if cell.cell_type == "code"]
+    lines = "\n".join(cells).splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
+
+
 def read_parameters(path: Path) -> dict[str, Parameter]:
     """The parameters of a notebook. Raises ValueError if the cell is missing or a line is no typed literal."""
     cells = [c for c in read_notebook(path).cells if "parameters" in c.metadata.get("tags", [])]

@@ -1,112 +1,189 @@
-"""Convolutional solvers phi(z, sigma): receptive field exactly P x P, equivariant to circular translations.
+"""Convolutional solvers phi(z, sigma): the receptive field is exactly P x P, and every position runs the same weights.
 
-No pooling, no stride, no statistics over the image; circular padding. Three architectures that share an input and
-output:
+No pooling, no stride, no statistics over the image. The three architectures share one input and one output:
 
-    x_hat = mu_x + a (z - mu_z) + s F(c_in (z - mu_z), sigma),    c_in = 1 / sqrt(var(B A x) + sigma^2 mean diag(B B^T))
+    t_hat = mu_t + a (z - mu_z) + s F(c_in (z - mu_z), sigma),    c_in = 1 / sqrt(var(B A x) + sigma^2 mean diag(B B^T))
 
-with F the network, a(sigma) the best linear gain from a pixel of z to the same pixel of x, and s(sigma) the standard
-deviation of what the gain leaves. These are fixed numbers that `train` sets from the data: they neither widen nor
-narrow the class of functions, since F may use every pixel of the patch, but they give F inputs and outputs of unit
-size at every sigma and for every pre-inverse. After EDM (Karras et al., arXiv 2206.00364).
+F is the network, t the target (the clean image x unless `train` is told otherwise), a(sigma) the best linear gain from
+a pixel of z to the same pixel of t, and s(sigma) the standard deviation of what that gain leaves unexplained. `train`
+sets these numbers from the data. They neither widen nor narrow the class of functions, because F may use every pixel of
+the patch, but they give F inputs and outputs of unit size at every sigma and for every pre-inverse. After EDM (Karras
+et al., arXiv 2206.00364).
 """
 
 from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lemmse.checks import check_batch, check_choice, check_count, check_patch_size, check_sigma
+from lemmse.networks.layers import Layer, NoiseEmbedding
 
-PARAMETERS = {"small": 130_000, "paper": 4_200_000}  # at most, about
-_EMBEDDING = 64
-
-
-class CircularConv(nn.Conv2d):
-    """A convolution with circular padding, for kernels of any odd size, also larger than the image."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(Q, C, H, W) -> (Q, C', H, W)."""
-        half = self.kernel_size[0] // 2
-        if half <= min(x.shape[-2:]):
-            x = nn.functional.pad(x, (half, half, half, half), mode="circular") if half else x
-        else:  # the padding wraps more than once
-            for dim in (-2, -1):
-                x = x.index_select(dim, torch.arange(-half, x.shape[dim] + half, device=x.device) % x.shape[dim])
-        return super().forward(x)
+PARAMETERS = {"tiny": 32_000, "small": 130_000, "medium": 520_000, "paper": 4_200_000}  # of the body, at most
+PADDINGS = ("circular", "zeros")
+MOST_CHANNELS = 256  # of images
+LARGEST_PATCH = 255  # pixels: the receptive field of a network that anyone would train
 
 
-class NoiseEmbedding(nn.Module):
-    """sigma (Q,) -> (Q, 64): sines and cosines of log sigma, then a small MLP."""
+class Shape(NamedTuple):
+    """What the body F of a network is built from."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("frequencies", 0.5 * 2.0 ** torch.arange(4), persistent=False)
-        self.mlp = nn.Sequential(nn.Linear(9, _EMBEDDING), nn.SiLU(), nn.Linear(_EMBEDDING, _EMBEDDING), nn.SiLU())
-
-    def forward(self, sigma: Tensor) -> Tensor:
-        """Embedding of the noise levels."""
-        level = sigma.clamp_min(1e-6).log()[:, None]
-        angle = level * self.frequencies
-        return self.mlp(torch.cat([level / 4, angle.sin(), angle.cos()], 1))
+    channels: int
+    target_channels: int
+    patch_size: int
+    width: int
+    padding: str
 
 
-class Layer(nn.Module):
-    """`act(conv(x) + linear(embedding))`."""
+class Scales(NamedTuple):
+    """The fixed numbers around F at each noise level, (Q, 1, 1, 1) each."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel_size: int) -> None:
-        super().__init__()
-        self.conv = CircularConv(channels_in, channels_out, kernel_size)
-        nn.init.kaiming_normal_(self.conv.weight, nonlinearity="relu")  # PyTorch's default fades in deep, narrow nets
-        self.noise = nn.Linear(_EMBEDDING, channels_out)
-        self.act = nn.SiLU()
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """(Q, C, H, W), (Q, 64) -> (Q, C', H, W)."""
-        return self.act(self.conv(x) + self.noise(embedding)[:, :, None, None])
+    gain: Tensor  # a, from z to the target
+    input_scale: Tensor  # c_in
+    spread: Tensor  # s, the standard deviation of what the gain leaves
 
 
 class Solver(nn.Module):
     """What the architectures share: scaling of input and output, the noise embedding, and checks.
 
-    channels: C of z and x. patch_size: P, odd, the receptive field. size: "small" (about 0.12 M parameters) or "paper"
-    (about 4 M). Raises ValueError for other values, and in `forward` for z of another channel count or a bad sigma.
+    Args:
+        channels: channels of z, at least 1.
+        patch_size: P, odd: the side of the receptive field in pixels.
+        size: how many weights at most: "tiny" (0.03 M), "small" (0.13 M), "medium" (0.5 M) or "paper" (4.2 M).
+        padding: "circular": the network commutes with circular translations; "zeros": every convolution pads with
+            zeros, so an output pixel whose window leaves the image also knows where the border is.
+        blind: True for a network that does not get sigma; its `forward` ignores the sigma that it is given.
+        target_channels: channels of the output; None means as many as z has.
+
+    Raises:
+        ValueError: for any other value, and in `forward` for a z of another shape or type, or for a bad sigma.
+
+    Source: the networks of arXiv 2601.10334, section on experiments; scaling after arXiv 2206.00364.
+
+    Example:
+        >>> import torch, lemmse
+        >>> net = lemmse.ResNet(channels=1, patch_size=5)
+        >>> net(torch.zeros(2, 1, 8, 8), sigma=0.1).shape
+        torch.Size([2, 1, 8, 8])
     """
 
-    def __init__(self, channels: int, patch_size: int, size: str = "small") -> None:
-        super().__init__()
-        self.channels, self.patch_size = check_count(channels, "channels"), check_patch_size(patch_size)
-        self.size = check_choice(size, PARAMETERS, "size")
-        for name in ("input_mean", "output_mean"):
-            self.register_buffer(name, torch.tensor(0.5))
-        for name in ("input_variance", "output_variance", "covariance"):
-            self.register_buffer(name, torch.tensor(0.08))
-        self.register_buffer("noise_variance", torch.tensor(1.0))
-        self.embedding = NoiseEmbedding()
-        self.body = _width_for(lambda width: self.make_body(channels, patch_size, width), PARAMETERS[size])
+    body_type: ClassVar[Callable[[Shape], nn.Module]]
+    input_mean: Tensor
+    output_mean: Tensor
+    input_variance: Tensor
+    output_variance: Tensor
+    covariance: Tensor
+    noise_variance: Tensor
+    typical_sigma: Tensor
 
-    @staticmethod
-    def make_body(channels: int, patch_size: int, width: int) -> nn.Module:
-        """The network F of the given width."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        channels: int,
+        patch_size: int,
+        size: str = "small",
+        *,
+        padding: str = "circular",
+        blind: bool = False,
+        target_channels: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = check_count(channels, "channels", maximum=MOST_CHANNELS)
+        self.patch_size = check_patch_size(patch_size)
+        check_count(self.patch_size, "patch_size", maximum=LARGEST_PATCH)
+        self.size = check_choice(size, PARAMETERS, "size")
+        self.padding = check_choice(padding, PADDINGS, "padding")
+        if not isinstance(blind, bool):
+            raise ValueError(f"blind must be True or False, got {type(blind).__name__}")
+        self.blind = blind
+        self.target_channels = (
+            channels
+            if target_channels is None
+            else check_count(target_channels, "target_channels", maximum=MOST_CHANNELS)
+        )
+        self.embedding = NoiseEmbedding()
+        self.body = self._widest_body(PARAMETERS[size])
+        weight = next(self.parameters())
+        for name in ("input_mean", "output_mean"):
+            self.register_buffer(name, weight.new_tensor(0.5))
+        for name in ("input_variance", "output_variance", "covariance"):
+            self.register_buffer(name, weight.new_tensor(0.08))
+        self.register_buffer("noise_variance", weight.new_tensor(1.0))
+        if blind:
+            self.register_buffer("typical_sigma", weight.new_tensor(0.5))
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that build this network again, options that keep their default left out."""
+        config: dict[str, Any] = {"channels": self.channels, "patch_size": self.patch_size, "size": self.size}
+        optional = {"padding": "circular", "blind": False, "target_channels": self.channels}
+        return config | {
+            name: getattr(self, name) for name, default in optional.items() if getattr(self, name) != default
+        }
+
+    def _widest_body(self, parameters: int) -> nn.Module:
+        """The widest body, in multiples of 4, of at most so many parameters."""
+
+        def build(width: int) -> nn.Module:
+            return self.body_type(Shape(self.channels, self.target_channels, self.patch_size, width, self.padding))
+
+        def count(width: int) -> int:
+            with torch.device("meta"):
+                return sum(p.numel() for p in build(width).parameters())
+
+        widths = range(4, 4096, 4)
+        return build(widths[max(0, bisect(widths, parameters, key=count) - 1)])
+
+    @property
+    def has_gain(self) -> bool:
+        """Whether each channel of the target has a channel of z to start from: the same, or the only one."""
+        return self.channels in (1, self.target_channels)
 
     @torch.no_grad()
-    def set_scale(self, images: Tensor, signal: Tensor, noise_variance: float) -> None:
-        """Set the fixed numbers from clean images x, `signal` = B A x, both (N, C, H, W), and mean diag(B B^T)."""
-        x, s = images.double(), signal.double()
-        centred_x, centred_s = x - x.mean(), s - s.mean()
-        self.input_mean.fill_(s.mean())
-        self.output_mean.fill_(x.mean())
-        self.input_variance.fill_(centred_s.square().mean().clamp_min(1e-12))
-        self.output_variance.fill_(centred_x.square().mean().clamp_min(1e-12))
-        self.covariance.fill_((centred_x * centred_s).mean())
-        self.noise_variance.fill_(noise_variance)
+    def set_scale(
+        self, targets: Tensor, signal: Tensor, noise_variance: float, typical_sigma: float | None = None
+    ) -> None:
+        """Set the fixed numbers from the data.
 
-    def forward(self, z: Tensor, sigma: float | Tensor) -> Tensor:
-        """The estimate of x from z = B y: (Q, C, H, W), sigma a number, 0-d or (Q,) -> (Q, C, H, W)."""
+        Args:
+            targets: t, (N, K, H, W): the clean images unless the network is to learn something else.
+            signal: B A x, (N, C, H, W).
+            noise_variance: mean of diag(B B^T), the variance of z for a known x and sigma = 1.
+            typical_sigma: root mean square of sigma in training, which a blind network takes for sigma.
+        """
+        t, s = targets.double(), signal.double()
+        centered_t, centered_s = t - t.mean(), s - s.mean()
+        self.input_mean.fill_(s.mean())
+        self.output_mean.fill_(t.mean())
+        self.input_variance.fill_(centered_s.square().mean().clamp_min(1e-12))
+        self.output_variance.fill_(centered_t.square().mean().clamp_min(1e-12))
+        self.covariance.fill_((centered_t * centered_s).mean() if self.has_gain else 0.0)
+        self.noise_variance.fill_(noise_variance)
+        if self.blind and typical_sigma is not None:
+            self.typical_sigma.fill_(typical_sigma)
+
+    def scales(self, sigma: Tensor) -> Scales:
+        """The gain a, the input scale c_in and the spread s at noise levels sigma (Q,)."""
+        variance = (self.input_variance + sigma.square() * self.noise_variance)[:, None, None, None]
+        unexplained = self.output_variance - self.covariance.square() / variance
+        spread = unexplained.clamp_min(1e-4 * self.output_variance).sqrt()
+        return Scales(self.covariance / variance, 1 / variance.sqrt(), spread)
+
+    def forward(self, z: Tensor, sigma: float | Tensor | None = None) -> Tensor:
+        """The estimate of the target from what the network sees.
+
+        Args:
+            z: B y, (Q, C, H, W), with the dtype and on the device of the network.
+            sigma: noise standard deviation, a number, 0-d or (Q,), positive; a blind network ignores it.
+
+        Returns:
+            (Q, K, H, W).
+
+        Raises:
+            ValueError: for z of another shape, dtype or device, and for a sigma that is missing or not positive.
+        """
         check_batch(z, "z")
         if (z.dtype, z.device) != (self.input_mean.dtype, self.input_mean.device):
             raise ValueError(
@@ -115,22 +192,26 @@ class Solver(nn.Module):
             )
         if z.shape[1] != self.channels:
             raise ValueError(f"z must have {self.channels} channels, as the network was built for, got {z.shape[1]}")
-        sigma = check_sigma(sigma, len(z), z)
-        variance = (self.input_variance + sigma.square() * self.noise_variance)[:, None, None, None]
-        gain = self.covariance / variance
-        unexplained = self.output_variance - self.covariance.square() / variance
-        spread = unexplained.clamp_min(1e-4 * self.output_variance).sqrt()
-        centred = z - self.input_mean
-        return self.output_mean + gain * centred + spread * self.body(centred / variance.sqrt(), self.embedding(sigma))
+        if self.blind:
+            sigma = self.typical_sigma
+        elif sigma is None:
+            raise ValueError("sigma is missing: only a network built with blind=True goes without it")
+        levels = check_sigma(sigma, len(z), z)
+        gain, input_scale, spread = self.scales(levels)
+        centered = z - self.input_mean
+        output = self.output_mean + spread * self.body(centered * input_scale, self.embedding(levels))
+        return output + gain * centered if self.has_gain else output
 
 
 class _PatchMLPBody(nn.Module):
-    def __init__(self, channels: int, patch_size: int, width: int) -> None:
+    depth = 4
+
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            [Layer(channels, width, patch_size), Layer(width, width, 1), Layer(width, width, 1), Layer(width, width, 1)]
-        )
-        self.out = nn.Conv2d(width, channels, 1)
+        width, padding = shape.width, shape.padding
+        first = Layer(shape.channels, width, shape.patch_size, padding)
+        self.layers = nn.ModuleList([first, *(Layer(width, width, 1, padding) for _ in range(self.depth - 1))])
+        self.out = nn.Conv2d(width, shape.target_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         for layer in self.layers:
@@ -141,7 +222,7 @@ class _PatchMLPBody(nn.Module):
 class PatchMLP(Solver):
     """A multilayer perceptron on each P x P patch, written as a P x P convolution and pointwise layers."""
 
-    make_body = staticmethod(_PatchMLPBody)
+    body_type = _PatchMLPBody
 
 
 class _ResNetBody(nn.Module):
@@ -149,13 +230,14 @@ class _ResNetBody(nn.Module):
 
     blocks = 3  # at least
 
-    def __init__(self, channels: int, patch_size: int, width: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        lift, *rest = _kernel_sizes(patch_size, 1 + self.blocks)
-        self.lift = Layer(channels, width, lift)
-        self.layers = nn.ModuleList(Layer(width, width, k) for k in rest)
+        width = shape.width
+        lift, *rest = _kernel_sizes(shape.patch_size, 1 + self.blocks)
+        self.lift = Layer(shape.channels, width, lift, shape.padding)
+        self.layers = nn.ModuleList(Layer(width, width, k, shape.padding) for k in rest)
         self.mix = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in rest)
-        self.out = nn.Conv2d(width, channels, 1)
+        self.out = nn.Conv2d(width, shape.target_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         x = self.lift(x, embedding)
@@ -167,25 +249,25 @@ class _ResNetBody(nn.Module):
 class ResNet(Solver):
     """A 3 x 3 lift, (P - 3)/2 residual 3 x 3 blocks, filled up to three with pointwise ones, and a 1 x 1 output."""
 
-    make_body = staticmethod(_ResNetBody)
+    body_type = _ResNetBody
 
 
 class _UNetBody(nn.Module):
     """Three stages down in channels and two up, with skip connections, all at full resolution."""
 
-    def __init__(self, channels: int, patch_size: int, width: int) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        stages = [[], [], [], [], []]
+        stages: list[list[int]] = [[], [], [], [], []]
         order = (0, 4, 1, 3, 2)  # the outer stages grow the field first
-        for i, k in enumerate(_kernel_sizes(patch_size, len(stages))):
+        for i, k in enumerate(_kernel_sizes(shape.patch_size, len(stages))):
             stages[order[i % len(stages)]].append(k)
-        w = width
-        sizes = [(channels, w), (w, 2 * w), (2 * w, 4 * w), (6 * w, 2 * w), (3 * w, w)]
+        w = shape.width
+        sizes = [(shape.channels, w), (w, 2 * w), (2 * w, 4 * w), (6 * w, 2 * w), (3 * w, w)]
         self.stages = nn.ModuleList(
-            nn.ModuleList(Layer(a if i == 0 else b, b, k) for i, k in enumerate(kernels))
+            nn.ModuleList(Layer(a if i == 0 else b, b, k, shape.padding) for i, k in enumerate(kernels))
             for (a, b), kernels in zip(sizes, stages, strict=True)
         )
-        self.out = nn.Conv2d(width, channels, 1)
+        self.out = nn.Conv2d(w, shape.target_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         def run(stage: nn.ModuleList, x: Tensor) -> Tensor:
@@ -202,7 +284,7 @@ class _UNetBody(nn.Module):
 class UNet(Solver):
     """U-Net-like: channels grow and shrink, skip connections join, the resolution stays; the kernels add up to P."""
 
-    make_body = staticmethod(_UNetBody)
+    body_type = _UNetBody
 
 
 ARCHITECTURES: dict[str, type[Solver]] = {"UNet": UNet, "ResNet": ResNet, "PatchMLP": PatchMLP}
@@ -212,14 +294,3 @@ def _kernel_sizes(patch_size: int, least: int) -> list[int]:
     """(P - 1)/2 kernels of 3, whose field is P, filled up with pointwise ones to at least `least` layers."""
     grow = (patch_size - 1) // 2
     return [3] * grow + [1] * (least - grow)
-
-
-def _width_for(make: Callable[[int], nn.Module], parameters: int) -> nn.Module:
-    """The widest module, in multiples of 4, of at most so many parameters."""
-
-    def count(width: int) -> int:
-        with torch.device("meta"):
-            return sum(p.numel() for p in make(width).parameters())
-
-    widths = range(4, 4096, 4)
-    return make(widths[max(0, bisect(widths, parameters, key=count) - 1)])

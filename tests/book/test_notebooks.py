@@ -181,19 +181,29 @@ def test_execution_and_reuse(project):
     assert "4 0.5 smoke" in text(project)
     write(project.root, "print('other')")
     assert run(project, n=4) is False
-    (project.root / "results").mkdir()
-    (project.root / "results" / "table.csv").write_text("a\n1\n")
-    assert run(project, n=4) is False
-    assert run(project, n=4) is True
-    write(project.root, "print('swept')", "02_second.py")
-    assert run(project, n=4) is True
-    write(project.root, "import lemmse.sweep")
-    assert run(project, n=4) is False
-    write(project.root, "print('swept, changed')", "02_second.py")
-    assert run(project, n=4) is False
-    (project.root / "notebooks" / "cells").mkdir()
-    write(project.root, "print('swept over, no chapter')", "cells/swept.py")
-    assert run(project, n=4) is False
+
+
+def test_keys_see_the_results_and_the_notebooks_that_are_used(project, monkeypatch):
+    def keys():
+        return [project.key(project.source(name), {}) for name in ("01", "02", "03")]
+
+    def changed_by(path: str, content: str):
+        before = keys()
+        (project.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (project.root / path).write_text(content)
+        return [a != b for a, b in zip(before, keys(), strict=True)]
+
+    write(project.root, "print('alone')")
+    write(project.root, "from lemmse.book.results import committed_table\ncommitted_table", "02_reads.py")
+    write(project.root, "from lemmse.sweep import sweep\nsweep\nprint('swept.py')", "03_sweeps.py")
+    assert changed_by("notebooks/cells/swept.py", "print('swept')") == [False, False, True]
+    assert changed_by("notebooks/cells/other.py", "print('not swept')") == [False, False, False]
+    assert changed_by("results/table.csv", "a\n1\n") == [False, True, False]
+    write(project.root, "from lemmse.networks.weights import trained\ntrained")
+    assert changed_by("results/weights/net.safetensors", "1") == [True, False, False]
+    before = keys()
+    monkeypatch.setenv("LEMMSE_WEIGHTS", str(project.root))
+    assert [a != b for a, b in zip(before, keys(), strict=True)] == [True, False, False]
 
 
 def test_reuse_sees_the_images_of_the_user(project, tmp_path):

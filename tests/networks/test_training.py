@@ -10,10 +10,12 @@ import time
 
 import pytest
 import torch
+from safetensors import safe_open
 
 import lemmse
-from lemmse.networks import training
-from lemmse.networks.weights import load_weights, save_weights, trained
+from lemmse.networks import training, weights
+from lemmse.networks.measurements import Measurement, NoiseLevels
+from lemmse.networks.weights import load_weights, save_weights, trained, weights_key
 from lemmse.physics.preinverse import pre_inverse
 from tests.conftest import random_images
 
@@ -67,6 +69,153 @@ def test_the_network_is_trained_on_the_pre_inverse_of_its_lambda():
         B = pre_inverse(physics, "tikhonov", (8, 8), tikhonov_lambda=lam)
         assert float(net.noise_variance) == pytest.approx(B.noise_variance)
         assert float(net.input_variance) == pytest.approx(float(B.signal(X).double().var(correction=0)), rel=1e-5)
+
+
+def far(a, b) -> float:
+    """Mean distance between what two networks make of the same noisy images."""
+    z = lemmse.Denoising().measure(X, 0.3, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        return float((a(z, 0.3) - b(z, 0.3)).abs().mean())
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"loss": "absolute"},
+        {"weighting": "inverse_error"},
+        {"sigma_max": 0.5},
+        {"sigmas": [0.1, 0.4]},
+        {"targets": lambda x: 1 - x},
+        {"noise": "poisson"},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_each_option_changes_what_is_learned(option):
+    assert far(fit(**option), fit()) > 1e-4
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"loss": "squared"},
+        {"weighting": "uniform"},
+        {"sigma_max": 1.0},
+        {"targets": X},
+        {"targets": lambda x: x},
+        {"noise": "gaussian", "background": 0.0},
+    ],
+    ids=str,
+)
+def test_the_defaults_written_out_change_no_bit(option):
+    assert same(fit(steps=3, **option), fit(steps=3))
+
+
+def one_number(loss: str, weighting: str = "uniform") -> float:
+    """What a network of P = 1 learns where z says nothing: the minimizer of the loss over constants."""
+    x = torch.zeros(10, 1, 4, 4)
+    x[:3] = 1.0  # three images in ten: the mean is 0.3, the median 0
+    torch.manual_seed(0)
+    net = lemmse.PatchMLP(1, 1, "tiny")
+    erase = lemmse.Nonlinear(torch.zeros_like)
+    options = {"loss": loss, "weighting": weighting, "lr": 1e-2, "batch_size": 10, "sigma_min": 0.5}
+    trained_net = fit(steps=300, net=net, physics=erase, images=x, **options)
+    with torch.no_grad():
+        return float(trained_net(torch.zeros(1, 1, 4, 4), 0.7).mean())
+
+
+@pytest.mark.parametrize(
+    ("loss", "weighting", "minimizer"),
+    [("squared", "uniform", 0.3), ("squared", "inverse_error", 0.3), ("absolute", "uniform", 0.0)],
+)
+def test_squares_lead_to_the_mean_and_absolute_values_to_the_median(loss, weighting, minimizer):
+    assert one_number(loss, weighting) == pytest.approx(minimizer, abs=0.1)
+
+
+def test_weights_are_inverse_to_the_error_and_keep_the_mean_loss():
+    """w e is the same at every sigma, and its mean is that of e."""
+    net = lemmse.ResNet(1, 5).double()
+    net.set_scale(X.double(), X.double(), 1.0)
+    levels = NoiseLevels.make(0.05, 1.0, None)
+    grid = levels.grid(torch.device("cpu"), torch.float64)
+    for loss, power in (("squared", 2), ("absolute", 1)):
+        error = net.scales(grid).spread.flatten() ** power
+        weighted = training._weights(net, levels, loss, "inverse_error")(grid) * error
+        torch.testing.assert_close(weighted, error.mean().expand_as(weighted))
+        assert torch.equal(training._weights(net, levels, loss, "uniform")(grid), torch.ones_like(grid))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_noise_levels_follow_their_law(dtype):
+    g = torch.Generator().manual_seed(0)
+    uniform = NoiseLevels.make(0.2, 0.6, None)
+    drawn = uniform.draw(20_000, g)
+    assert drawn.min() > 0.2
+    assert drawn.max() <= 0.6
+    assert float(drawn.mean()) == pytest.approx(0.4, abs=0.005)
+    assert uniform.typical == pytest.approx(((0.6**3 - 0.2**3) / (3 * 0.4)) ** 0.5, rel=1e-5)
+    listed = NoiseLevels.make(0.01, 1.0, [0.1, 0.1, 0.4])
+    assert set(listed.draw(1000, g).tolist()) == set(torch.tensor([0.1, 0.4]).tolist())
+    assert float((listed.draw(20_000, g) < 0.2).double().mean()) == pytest.approx(2 / 3, abs=0.02)
+    assert listed.typical == pytest.approx(((0.01 + 0.01 + 0.16) / 3) ** 0.5)
+    assert listed.grid(torch.device("cpu"), dtype).dtype == dtype
+
+
+def test_counts_have_the_mean_of_the_signal_and_a_variance_that_grows_with_it():
+    """z = y / rate - b: E z = A x, Var z = (A x + b) sigma^2."""
+    x = torch.full((4000, 1, 2, 2), 0.4, dtype=torch.float64)
+    measurement = Measurement.make(
+        lemmse.Denoising(), pre_inverse(lemmse.Denoising(), "identity", (2, 2)), "poisson", 0.5, "identity", x
+    )
+    sigma = torch.full((4000,), 0.2, dtype=torch.float64)
+    z = measurement.measure(x, sigma, torch.Generator().manual_seed(0))
+    counts = (z + 0.5) / 0.04
+    torch.testing.assert_close(counts, counts.round(), rtol=0, atol=1e-9)
+    assert float(z.mean()) == pytest.approx(0.4, abs=0.01)
+    assert float(z.var()) == pytest.approx(0.9 * 0.04, rel=0.05)
+    assert measurement.noise_variance == pytest.approx(0.9)
+
+
+def test_a_network_colors_gray_images():
+    """One channel in, three out: the colors are a function of the gray value, so they can be learned."""
+    colors = torch.cat([X, 1 - X, X.square()], 1)
+    gray = lemmse.Nonlinear(lambda x: x[:, :1])
+    torch.manual_seed(0)
+    net = lemmse.PatchMLP(1, 1, target_channels=3)
+    learned = fit(
+        steps=300, net=net, physics=gray, images=colors, batch_size=12, sigma_min=0.0, sigma_max=0.05, lr=3e-3
+    )
+    with torch.no_grad():
+        error = (learned(X, 0.01) - colors).square().mean(dim=(0, 2, 3)).sqrt()
+    assert error.max() < 0.04
+
+
+def test_a_blind_network_takes_the_typical_noise_level():
+    torch.manual_seed(0)
+    net = fit(steps=2, net=lemmse.ResNet(1, 5, blind=True), sigmas=[0.1, 0.7])
+    assert float(net.typical_sigma) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="would move the minimizer of a blind network"):
+        fit(net=lemmse.ResNet(1, 5, blind=True), weighting="inverse_error")
+
+
+def test_the_average_of_the_weights_is_the_one_it_says():
+    """After n steps: m_1 = w_1, m_n = d_n m_(n-1) + (1 - d_n) w_n with d_n = min(0.999, n / (n + 9))."""
+    model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=training._move_average)
+    expected = None
+    for n in range(1, 40):
+        torch.nn.init.constant_(model.weight, n**0.5)
+        average.update_parameters(model)
+        decay = min(0.999, n / (n + 9))
+        expected = n**0.5 if expected is None else decay * expected + (1 - decay) * n**0.5
+        assert average.module.weight.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_learning_rate_warms_up_and_decays_to_nothing():
+    rates = [training._learning_rate(done, 1000) for done in range(1001)]
+    assert rates[0] == pytest.approx(1 / 20)
+    assert rates.index(max(rates)) == 19
+    assert rates[500] == pytest.approx(0.5)
+    assert rates[1000] == pytest.approx(0, abs=1e-12)
 
 
 SCRIPT = """
@@ -135,6 +284,13 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         {"physics": lemmse.Inpainting(X[0, 0] > 0.5)},
         {"pre_inverse": "tikhonov"},
         {"pre_inverse": "tikhonov", "tikhonov_lambda": 0.1},
+        {"loss": "absolute"},
+        {"weighting": "inverse_error"},
+        {"sigma_max": 0.5},
+        {"sigmas": [0.1]},
+        {"targets": lambda x: 1 - x},
+        {"noise": "poisson"},
+        {"noise": "poisson", "background": 0.1},
     ):
         with pytest.raises(ValueError, match="of another run"):
             fit(**{"steps": 5, "checkpoint": checkpoint, **change})
@@ -154,6 +310,24 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         ({"lr": float("nan")}, "lr must be"),
         ({"sigma_min": 1.0}, r"sigma_min must be in \[0, 1\)"),
         ({"sigma_min": -0.1}, "sigma_min"),
+        ({"sigma_max": 0.05}, r"sigma_min must be in \[0, 0.05\), got 0.05"),
+        ({"sigma_max": "1"}, "sigma_max must be"),
+        ({"sigmas": []}, "sigmas must be a list"),
+        ({"sigmas": [0.1, -1.0]}, "each of sigmas must be a finite positive number, got -1.0"),
+        ({"sigmas": 0.1}, "sigmas must be a list of noise levels, got float"),
+        ({"loss": "huber"}, "unknown loss 'huber': choose one of 'squared', 'absolute'"),
+        ({"weighting": "snr"}, "unknown weighting 'snr': choose one of 'uniform', 'inverse_error'"),
+        ({"noise": "speckle"}, "unknown noise 'speckle': choose one of 'gaussian', 'poisson'"),
+        ({"background": 1.0}, "background is for noise 'poisson' only"),
+        ({"noise": "poisson", "background": -1.0}, "background must be a finite number of at least 0"),
+        ({"noise": "poisson", "pre_inverse": "adjoint"}, "needs pre_inverse 'identity'"),
+        ({"noise": "poisson", "physics": lemmse.Nonlinear(lambda x: -x)}, "A x \\+ background of at least 0"),
+        ({"targets": X[:3]}, "targets must be"),
+        ({"targets": X[:, :, :3]}, "targets must be"),
+        ({"targets": "x"}, "targets must be a torch tensor, got str"),
+        ({"targets": lambda x: None}, "the values of targets must be a torch tensor"),
+        ({"targets": X.repeat(1, 2, 1, 1)}, "targets have 2 channels, but the output of the network has 1"),
+        ({"checkpoint": 3}, "checkpoint must be the path of a file, got int"),
         ({"images": X / 0}, "finite"),
         ({"images": X.repeat(1, 3, 1, 1)}, "3 channels"),
         ({"pre_inverse": "inverse"}, "'identity'"),
@@ -186,6 +360,32 @@ def test_weights_keep_every_bit(tmp_path):
         assert same(net, loaded)
         assert type(loaded) is lemmse.ResNet
         assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_half_precision_is_flagged_halves_the_file_and_loads_as_float32(tmp_path):
+    net = fit(steps=2)
+    save_weights(net, tmp_path / "full.safetensors")
+    save_weights(net, tmp_path / "half.safetensors", half=True)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full")]
+    assert sizes[0] < 0.55 * sizes[1]
+    with safe_open(tmp_path / "half.safetensors", "pt") as file:
+        assert file.metadata()["precision"] == "half"
+    loaded = load_weights(tmp_path / "half.safetensors")
+    assert {value.dtype for value in loaded.state_dict().values()} == {torch.float32}
+    for name, value in net.named_parameters():
+        torch.testing.assert_close(loaded.state_dict()[name], value.half().float(), rtol=0, atol=0)
+    for name, value in net.named_buffers():
+        assert torch.equal(dict(loaded.named_buffers())[name], value)
+    with pytest.raises(ValueError, match="holds no weights"):
+        load_weights(tmp_path / "absent.safetensors")
+
+
+def test_options_of_a_network_are_kept_with_its_weights(tmp_path):
+    torch.manual_seed(0)
+    net = fit(steps=2, net=lemmse.UNet(1, 5, "tiny", padding="zeros", blind=True), sigmas=[0.3])
+    save_weights(net, tmp_path / "net.safetensors")
+    assert same(net, load_weights(tmp_path / "net.safetensors"))
+    assert load_weights(tmp_path / "net.safetensors").config() == net.config()
 
 
 def test_broken_weights(tmp_path):
@@ -229,6 +429,92 @@ def test_a_configuration_is_trained_once(tmp_path, monkeypatch, caplog):
     assert not list((tmp_path / "weights").glob("*.checkpoint"))
 
 
+KEYED = {"patch_size": 5, "steps": 3, "seed": 0}
+
+
+def key(physics=None, images=X, **options) -> str:
+    return weights_key("ResNet", images, physics or lemmse.Denoising(), **{**KEYED, **options})
+
+
+def test_the_key_is_fixed_by_recipe_options_and_data(monkeypatch):
+    """The literal: another machine, another version of torch, or moved code must find the same weights."""
+    x = (torch.arange(64, dtype=torch.float32).reshape(1, 1, 8, 8) * 4 / 255).expand(3, 1, 8, 8)
+    assert key(images=x, batch_size=4) == "b01a1ce5f136ec7b"
+    monkeypatch.setattr(torch, "__version__", "99")
+    assert key(images=x, batch_size=4) == "b01a1ce5f136ec7b"
+    monkeypatch.setattr(weights, "RECIPE", training.RECIPE + 1)
+    assert key(images=x, batch_size=4) != "b01a1ce5f136ec7b"
+
+
+def test_defaults_and_rounding_do_not_change_the_key():
+    x = (X * 255).round() / 255
+    defaults = {"size": "small", "lr": 1e-3, "batch_size": 16, "sigma_min": 0.01, "sigma_max": 1.0, "loss": "squared"}
+    defaults |= {"targets": None, "noise": "gaussian", "weighting": "uniform", "padding": "circular", "blind": False}
+    assert key(images=x, **defaults) == key(images=x)
+    assert key(images=x + 1e-6) == key(images=x)
+    assert key(images=x + 1 / 255) != key(images=x)
+    assert key(images=x.double()) != key(images=x)
+    kernel = torch.tensor([[0.25, 0.5, 0.25]], dtype=torch.float64)
+    assert key(lemmse.Blur(kernel + 1e-12), images=x) == key(lemmse.Blur(kernel), images=x)
+
+
+def test_whatever_changes_the_network_changes_the_key():
+    dark = X.clone()
+    dark[:, :, 0, 0] = 0  # masks that differ there only do not differ on these images
+    masks = torch.ones(2, 8, 8)
+    masks[1, 0, 0] = 0
+    keys = [
+        key(images=dark),
+        *(key(lemmse.Inpainting(mask), images=dark) for mask in masks),
+        *(key(lemmse.Nonlinear(lambda x, k=k: x**k), images=dark) for k in (2, 3)),
+        *(
+            key(images=dark, **{name: value})
+            for name, value in [
+                ("lr", 2e-3),
+                ("loss", "absolute"),
+                ("blind", True),
+                ("padding", "zeros"),
+                ("size", "tiny"),
+                ("steps", 4),
+                ("sigmas", [0.1, 0.2]),
+                ("noise", "poisson"),
+                ("targets", lambda x: 1 - x),
+                ("targets", dark / 2),
+            ]
+        ),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_committed_weights_come_first_then_the_cache(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    committed = tmp_path / "results" / "weights"
+    monkeypatch.setattr(weights, "COMMITTED", committed)
+    cached(tmp_path, monkeypatch)
+    (path,) = (tmp_path / "weights").glob("*.safetensors")
+    torch.manual_seed(5)
+    other = lemmse.ResNet(1, 5)
+    save_weights(other, committed / path.name, half=True)
+    found = cached(tmp_path, monkeypatch)
+    assert found.state_dict()["body.out.weight"].equal(other.body.out.weight.half().float())
+    assert [p.name for p in committed.iterdir()] == [path.name], "no lock beside committed weights"
+    monkeypatch.setenv(weights.FOLDER, str(tmp_path / "anew"))
+    caplog.clear()
+    assert same(cached(tmp_path, monkeypatch), load_weights(path)), "trained anew, to the same bits"
+    assert "training 3 steps" in caplog.text
+    cached(tmp_path, monkeypatch)
+    assert "re-used" in caplog.text
+
+
+def test_a_checkpoint_of_another_machine_is_left_aside(tmp_path, monkeypatch):
+    first = cached(tmp_path, monkeypatch)
+    (path,) = (tmp_path / "weights").glob("*.safetensors")
+    path.unlink()
+    fit(steps=2, checkpoint=path.with_suffix(".checkpoint"))
+    assert same(first, cached(tmp_path, monkeypatch))
+    assert not list((tmp_path / "weights").glob("*.checkpoint"))
+
+
 def test_a_broken_cached_file_is_made_again(tmp_path, monkeypatch):
     first = cached(tmp_path, monkeypatch)
     (path,) = (tmp_path / "weights").glob("*.safetensors")
@@ -244,6 +530,8 @@ def test_a_broken_cached_file_is_made_again(tmp_path, monkeypatch):
         ({"images": [1]}, "torch tensor"),
         ({"seed": 1.5}, "seed"),
         ({"physics": "denoising"}, "must be a lemmse.Physics"),
+        ({"optimizer": "sgd"}, "unknown option of a training 'optimizer': choose one of 'background'"),
+        ({"generator": None}, "unknown option of a training 'generator'"),
     ],
 )
 def test_bad_configurations(tmp_path, monkeypatch, options, message):

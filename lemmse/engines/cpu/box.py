@@ -46,7 +46,7 @@ class Span:
 
     def around(self, length: int) -> Tensor:
         """The numbers of those features on a torus of `length`."""
-        return (self.start - self.window // 2 + torch.arange(self.features)) % length
+        return (self.start - self.window // 2 + torch.arange(self.features, dtype=torch.int64, device="cpu")) % length
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class Tile:
         height, width = strata.shape
         inside = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
         return cls(
-            positions=torch.arange(height * width).reshape(height, width)[inside].flatten(),
+            positions=torch.arange(height * width, dtype=torch.int64, device="cpu")
+            .reshape(height, width)[inside]
+            .flatten(),
             features=queries[:, :, rows.around(height)][..., columns.around(width)].contiguous().numpy(),
             labels=strata[inside].contiguous().numpy(),
             at=tuple(

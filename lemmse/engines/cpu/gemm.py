@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.tasks import Stop, results
 from lemmse.engines.cpu.vectors import (
@@ -42,7 +43,6 @@ from lemmse.engines.cpu.vectors import (
     store,
     total,
 )
-from lemmse.engines.plain.gemm import Block
 from lemmse.engines.state import SoftmaxState
 
 _ROWS = 6  # queries whose products with 64 keys are held in registers
@@ -224,11 +224,16 @@ def accumulate(
     shape, channels = queries.shape[:2], state.s1.shape[-1]
     rows, features = shape[0] * shape[1], queries.shape[2]
     scale2 = (scale.double() * LOG2E).repeat_interleave(shape[1])
-    left_out = torch.full((rows,), -1) if exclude is None else exclude.repeat_interleave(shape[1])
+    left_out = (
+        torch.full((rows,), -1, dtype=torch.int64, device="cpu")
+        if exclude is None
+        else exclude.repeat_interleave(shape[1])
+    )
     reference = (-state.max / scale[:, None]).flatten()
-    sums = torch.zeros(rows, 2 + 2 * channels, dtype=torch.float64)
+    sums = torch.zeros(rows, 2 + 2 * channels, dtype=torch.float64, device="cpu")
     top = (-state.top_logits[..., -1:] / scale[:, None, None]).expand_as(state.top_logits).flatten(0, 1).clone()
-    numbers, sources, first = torch.full(top.shape, -1), [torch.full((1, 3), -1)], 1  # key 0 stands for none
+    numbers = torch.full(top.shape, -1, dtype=torch.int64, device="cpu")
+    sources, first = [numbers.new_full((1, 3), -1)], 1  # key 0 stands for none
     q = queries.flatten(0, 1)
     share = -(-rows // torch.get_num_threads() // _ROWS) * _ROWS  # of a thread, in whole tiles
     for keys, values, places in blocks:
@@ -237,7 +242,7 @@ def accumulate(
             mean = keys.mean(0)
             tiles, norms_q = _tiles((2 * (q - mean)).to(dtype)), (q - mean).square().sum(1)
         panels, norms = _panels(keys, mean, dtype)
-        u = torch.zeros(channels, norms.numel(), dtype=dtype)
+        u = torch.zeros(channels, norms.numel(), dtype=dtype, device="cpu")
         u[:, : len(keys)] = values.T - centre
         longest = norms_q.sqrt() + norms[norms < _ABSENT].max().double().sqrt()
         margin = scale2 * (4 + math.sqrt(features)) * torch.finfo(dtype).eps / 2 * longest.square()
@@ -265,7 +270,8 @@ def accumulate(
 def _panels(keys: Tensor, mean: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The centred keys, 64 to a panel, (K / 64, F * 64), and their squared norms, (K / 64, 64)."""
     count, share = -(-len(keys) // LANES), 8
-    panels, norms = torch.empty(count, keys.shape[1], LANES, dtype=dtype), torch.empty(count, LANES, dtype=dtype)
+    panels = torch.empty(count, keys.shape[1], LANES, dtype=dtype, device="cpu")
+    norms = panels.new_empty(count, LANES)
 
     def pack(part: tuple[Tensor, Tensor, Tensor], _: Stop) -> None:
         _pack(part[0].numpy(), mean.numpy(), part[1].numpy(), part[2].numpy())
@@ -277,6 +283,6 @@ def _panels(keys: Tensor, mean: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
 
 def _tiles(q: Tensor) -> Tensor:
     """(rows, F) -> (tiles, F * 6), the queries fastest; absent ones are zero."""
-    filled = torch.zeros(-(-len(q) // _ROWS) * _ROWS, q.shape[1], dtype=q.dtype)
+    filled = torch.zeros(-(-len(q) // _ROWS) * _ROWS, q.shape[1], dtype=q.dtype, device="cpu")
     filled[: len(q)] = q
     return filled.reshape(-1, _ROWS, q.shape[1]).transpose(1, 2).flatten(1)

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.tasks import Stop, results
 from lemmse.engines.cpu.vectors import LOG2E, NEGLIGIBLE, NEGLIGIBLE64, insert, squared_distance
-from lemmse.engines.plain.gemm import Block
 from lemmse.engines.state import SoftmaxState
 
 _CLOSE = 20.0  # bits
@@ -118,7 +118,7 @@ def accumulate(
 ) -> SoftmaxState:
     """The contract of `gemm.accumulate` on the CPU, for rows (Q, 1), accurate to the dtype of the values."""
     q = queries[:, 0].contiguous()
-    left_out = torch.full((len(q),), -1) if exclude is None else exclude
+    left_out = torch.full((len(q),), -1, dtype=torch.int64, device="cpu") if exclude is None else exclude
     for block in blocks:
         share = max(-(-len(block[0]) // torch.get_num_threads()), _LEAST // q.numel())
         run = partial(_sum, state, q, block, scale, centre, left_out, share)
@@ -144,7 +144,7 @@ def _sum(
     wide = values.dtype == torch.float64
     reference = -state.max[:, 0] / scale
     top = -state.top_logits[:, 0, -1:].repeat(1, state.top_k) / scale[:, None]
-    numbers = torch.full(top.shape, -1)
+    numbers = torch.full(top.shape, -1, dtype=torch.int64, device="cpu")
     s0, s00, s1, s2 = (torch.zeros_like(sums[:, 0]) for sums in (state.s0, state.s00, state.s1, state.s2))
     _kernel(
         *(part.contiguous().numpy() for part in (q, keys, values, sources[:, 0], left_out)),

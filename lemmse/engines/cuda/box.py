@@ -293,7 +293,7 @@ def live_shifts(strata: Tensor) -> Tensor:
     height, width = strata.shape
     if bool((strata == strata[0, 0]).all() & (strata[0, 0] >= 0)):
         return torch.arange(height * width, dtype=torch.int32, device=strata.device)
-    columns = torch.arange(width, device=strata.device)
+    columns = torch.arange(width, dtype=torch.int64, device=strata.device)
     columns = (columns[:, None] + columns) % width  # (w, dx)
     label = strata[..., None]
     live = [((strata.roll(-dy, 0)[:, columns] == label) & (label >= 0)).any(dim=0).any(dim=0) for dy in range(height)]
@@ -327,15 +327,16 @@ def _splits(count: int, work: int, resident: int, device: torch.device) -> int:
 def _band(patch_size: int, length: int, device: torch.device) -> Tensor:
     """1 at (m, n) if n is in the window around m mod length, for n < length: (tile, tile)."""
     tile = max(16, triton.next_power_of_2(length))  # tl.dot takes no less
-    band = torch.zeros(tile, tile)
-    m = torch.arange(tile)[:, None]
-    band[m, (m + torch.tensor(window_offsets(patch_size, length))) % length] = 1
+    band = torch.zeros(tile, tile, dtype=torch.float32, device="cpu")
+    m = torch.arange(tile, dtype=torch.int64, device="cpu")[:, None]
+    offsets = torch.tensor(window_offsets(patch_size, length), dtype=torch.int64, device="cpu")
+    band[m, (m + offsets) % length] = 1
     return band.to(device)
 
 
 def _located(units: Tensor, shifts: Tensor, height: int, width: int, first_image: int) -> Tensor:
     """The key centre (image, row, column) of the unit t of each pixel: (programs, n, k) -> (programs, n, k, 3)."""
-    pixels = torch.arange(height * width, device=units.device)[:, None]
+    pixels = torch.arange(height * width, dtype=torch.int64, device=units.device)[:, None]
     shift = shifts[units % len(shifts)]
     image = first_image + units // len(shifts)
     row, col = (pixels // width + shift // width) % height, (pixels % width + shift % width) % width

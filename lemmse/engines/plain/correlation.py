@@ -39,7 +39,7 @@ def accumulate(
     corr = irfft2(torch.einsum("qfhw,bfhw->qbhw", rfft2(q).conj(), rfft2(a)), s=size)
     norms = q.square().sum((1, 2, 3))[:, None] + a.square().sum((1, 2, 3))
     d = (norms[..., None, None] - 2 * corr).clamp_min(0)
-    images = first_image + torch.arange(len(a), device=a.device)
+    images = first_image + torch.arange(len(a), dtype=torch.int64, device=a.device)
     competes = shifts if exclude is None else shifts & (exclude[:, None] != images)[..., None, None]
     logits = torch.where(competes, -scale.double()[:, None, None, None] * d, -torch.inf)
 

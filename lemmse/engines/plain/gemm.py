@@ -13,12 +13,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.state import SoftmaxState
 
 _BLOCK = 1 << 22  # pairs held at once
-
-
-Block = tuple[Tensor, Tensor, Tensor]
 
 
 def accumulate(
@@ -43,36 +41,11 @@ def accumulate(
         mean = keys.mean(0)
         q = queries - mean
         norms = q.square().sum(-1, keepdim=True)
-        for part in torch.arange(len(keys), device=keys.device).split(count):
+        for part in torch.arange(len(keys), dtype=torch.int64, device=keys.device).split(count):
             a = keys[part] - mean
             d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
             logits = without(-scale[:, None, None] * d, sources[part], exclude)
             state = state.merge(block_state(logits, u[part], sources[part], state.top_k))
-    return state
-
-
-def accumulate_positions(
-    state: SoftmaxState,
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    scale: Tensor,
-    *,
-    log_pdet: Tensor,
-    sources: Tensor,
-    positions: Tensor,
-    exclude: Tensor | None = None,
-) -> SoftmaxState:
-    """As `accumulate` where each of k key positions has a metric of its own: the plain per-position path.
-
-    queries: (Q, n, k, F), the rows `positions` (n,) of the state, seen through the metric of each key position. keys:
-    (B, k, F). values: (B, k, C). log_pdet: (k,), subtracted from the logits. sources: (B, k, 3).
-    """
-    queries, keys, scale = queries.double(), keys.double(), scale.double()
-    for j in range(keys.shape[1]):
-        d = (queries[:, :, j, None] - keys[:, j]).square().sum(-1)
-        logits = without(-scale[:, None, None] * d - log_pdet[j], sources[:, j], exclude)
-        state = state.merge_at(positions, block_state(logits, values[:, j], sources[:, j], state.top_k))
     return state
 
 
