@@ -23,7 +23,7 @@ def to_restructured_text(lines: list[str]) -> list[str]:
 
     Example:
         >>> to_restructured_text([r"`A x` with $\\sigma$, |x| small.", "", "    a = b * c"])
-        ['``A x`` with :math:`\\\\sigma`, \\\\|x\\\\| small.', '', '::', '', '    a = b * c']
+        ['``A x`` with :math:`\\\\sigma`, \\\\|x\\\\| small.', '', '.. code-block:: text', '', '    a = b * c']
     """
     translated: list[str] = []
     prose: list[str] = []  # of the paragraph so far: a name in code may go over two lines
@@ -36,7 +36,7 @@ def to_restructured_text(lines: list[str]) -> list[str]:
             in_section = verbatim = False
         doctest = not blank and (doctest or line.lstrip().startswith(">>>"))
         if indented and not in_section and not verbatim and not prose:
-            translated += ["::", ""]
+            translated += [".. code-block:: text", ""]
             verbatim = True
         if blank or doctest or verbatim:
             translated += [*_inline(prose), line]

@@ -14,21 +14,21 @@ from lemmse.files import write_atomically
 
 WHAT = {
     "cli": "the command line",
-    "sweep": "a chapter at a grid of parameters, here or on a cluster",
-    "book": "notebook, executed notebook, page",
-    "bench": "speed and memory of the engines, against baselines",
-    "figures": "the figures of the book, in one visual language",
-    "analysis": "networks, formulas and controls on the same measurements",
-    "networks": "architectures, training, weights, probe",
-    "estimators": "the formulas: LE-MMSE, E-MMSE, MMSE, affine; features, posterior, reference",
-    "engines": "from distances to softmax sums: plain torch, CPU, CUDA",
-    "physics": "operators, noise, pre-inverses",
-    "data": "sets, photographs, folders, unseen worlds",
-    "patches": "windows of P x P pixels on the torus",
-    "files": "the cache, files written in one step",
-    "checks": "user input",
+    "sweep": "a chapter at a grid of parameters",
+    "book": "from a notebook to a page",
+    "bench": "speed and memory of the engines",
+    "figures": "one visual language",
+    "analysis": "networks, formulas and controls compared",
+    "networks": "architectures, training, weights",
+    "estimators": "LE-MMSE, E-MMSE, MMSE, affine",
+    "engines": "from distances to softmax sums",
+    "physics": "operators",
+    "data": "images",
+    "patches": "windows of P x P pixels",
+    "files": "the cache, atomic writing",
+    "checks": "of what a user gives",
 }
-_WIDTH, _ROW, _GAP, _MARGIN = 760, 40, 8, 16
+_WIDTH, _ROW, _GAP, _MARGIN = 460, 36, 8, 12
 _FONT = "font-family='system-ui, sans-serif' font-size='14'"
 
 

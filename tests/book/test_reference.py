@@ -133,7 +133,7 @@ Example:
         "Code over ``two",
         "lines``:",
         "",
-        "::",
+        ".. code-block:: text",
         "",
         "    x | y * `z`",
         "",
