@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -44,6 +45,78 @@ def trainings(architectures: Iterable[str], repeats: int, seed: int) -> dict[str
     chosen = {name: (name, seed) for name in architectures}
     last = list(chosen)[-1:]
     return chosen | {f"{name} {turn + 1}": (name, seed + turn) for name in last for turn in range(1, repeats + 1)}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the networks of an analysis are trained: one record, so that chapters share networks that are trained alike.
+
+    Attributes:
+        steps: gradient steps.
+        batch_size: images a step.
+        lr: learning rate at its highest.
+        sigma_min: noise levels are uniform in (sigma_min, 1), in units of the image range.
+        size: of the networks, "tiny", "small", "medium" or "paper".
+        weighting: of the loss over sigma, see `networks.training.train`; it moves no minimizer.
+        seed: of the first weights and of the training.
+
+    Example:
+        >>> import torch
+        >>> from lemmse import Denoising
+        >>> training = Training(steps=2, batch_size=1, lr=1e-3)
+        >>> images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> list(training.networks(["UNet", "PatchMLP"], images, Denoising(), patch_size=3, repeats=1, progress=False))
+        ['UNet', 'PatchMLP', 'PatchMLP 2']
+    """
+
+    steps: int
+    batch_size: int
+    lr: float
+    sigma_min: float = 0.01
+    size: str = "small"
+    weighting: str = "inverse_error"
+    seed: int = 0
+
+    def network(
+        self, architecture: str, images: Tensor, physics: Physics, *, patch_size: int, progress: bool = True, **B: Any
+    ) -> Solver:
+        """One trained network, from the weights that come with the project or from the cache where they hold it.
+
+        Args:
+            architecture: "UNet", "ResNet" or "PatchMLP".
+            images: (N, C, H, W), the training images.
+            physics: the operator A.
+            patch_size: P, odd, the receptive field.
+            progress: whether a training shows a bar.
+            **B: the pre-inverse, `pre_inverse` and `tikhonov_lambda`.
+
+        Raises:
+            ValueError: as `networks.weights.trained` does.
+        """
+        return trained(architecture, images, physics, patch_size=patch_size, progress=progress, **asdict(self), **B)
+
+    def networks(
+        self,
+        architectures: Iterable[str],
+        images: Tensor,
+        physics: Physics,
+        *,
+        patch_size: int,
+        repeats: int = 0,
+        progress: bool = True,
+        **B: Any,
+    ) -> dict[str, Solver]:
+        """One network of each architecture, and `repeats` more of the last one, by name as in `trainings`.
+
+        The repeats differ in their seed: "PatchMLP 2" has the seed of this record plus 1, and so on. The other
+        arguments are those of `network`.
+        """
+        return {
+            name: replace(self, seed=own_seed).network(
+                architecture, images, physics, patch_size=patch_size, progress=progress, **B
+            )
+            for name, (architecture, own_seed) in trainings(architectures, repeats, self.seed).items()
+        }
 
 
 def experiment(

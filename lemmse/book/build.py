@@ -50,7 +50,7 @@ def make_book(project: Project, preset: str, say: Callable[[str], None]) -> Path
 def publish(project: Project, preset: str, book: Path) -> None:
     """Put the executed notebooks in book/notebooks and their figures, as files, in book/_generated.
 
-    The data of the page "Try it" go to book/_static/try/data.
+    The data of the page "Try it", where the book has it, go to book/_static/try/data.
     """
     for source in project.sources:
         executed = project.executed(preset, source)
@@ -65,7 +65,8 @@ def publish(project: Project, preset: str, book: Path) -> None:
                 if image:
                     png = base64.b64decode(image)
                     write_atomically(book / FIGURES / f"{name}.png", lambda to, png=png: to.write_bytes(png))
-    export_page(book, preset)
+    if (book / "try_it.md").exists():
+        export_page(book, preset)
 
 
 def build_html(book: Path, html: Path) -> Path:

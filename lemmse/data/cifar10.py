@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from numpy._core import multiarray
+from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
 from torch import Tensor
 
 from lemmse.checks import warn_once
@@ -74,16 +74,10 @@ def _batches(split: str) -> list[tuple[str, bytes]]:
     path = fetch()
     try:
         with tarfile.open(path) as archive:
-            return [(name, _member(archive, f"{_FOLDER}/{name}")) for name in names]
+            members = [(name, archive.extractfile(f"{_FOLDER}/{name}")) for name in names]
+            return [(name, member.read() if member else b"") for name, member in members]
     except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is broken ({error}): delete it and fetch it again") from None
-
-
-def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(name)
-    if file is None:
-        raise KeyError(f"{name} is not a file")
-    return file.read()
 
 
 def _pixels(data: bytes, name: str) -> np.ndarray:
@@ -99,8 +93,8 @@ class _ArraysOnly(pickle.Unpickler):
     """Unpickles plain containers and numpy arrays, nothing that could run code."""
 
     _ALLOWED = {  # noqa: RUF012
-        ("numpy.core.multiarray", "_reconstruct"): multiarray._reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }

@@ -35,6 +35,7 @@ const VIEWS = {
 const OF_FORMULA = ["formula", "votes", "pieces"];
 const SOURCES = 6;
 const PREFIX = "#try?";
+const FULL_PAGE = new URL("../../try_it.html", import.meta.url);
 const HELP = "Arrow keys move the pixel that is explained.";
 
 class TryIt extends HTMLElement {
@@ -139,7 +140,8 @@ class TryIt extends HTMLElement {
         ),
       );
     }
-    return make("div", { class: "try-buttons" }, ...all);
+    this.more = this.full ? null : make("a", { text: "Open this in Try it" });
+    return make("div", { class: "try-buttons" }, ...all, this.more);
   }
 
   /** The Python that gives, with the library, what is shown now. */
@@ -202,6 +204,7 @@ class TryIt extends HTMLElement {
       paintGrey(this.pictures.truth.canvas, this.truth);
       this.pictures.truth.setStatus("current");
     }
+    this.more?.setAttribute("href", FULL_PAGE + PREFIX + encodeState(state));
     this.solver.solve(this.request, this.revision, this.full);
     this.#explain();
   }
@@ -226,7 +229,7 @@ class TryIt extends HTMLElement {
     if (pictures.pieces) paintPieces(pictures.pieces.canvas, heaviest);
     if (!current) return; // it stays marked as being computed
     const total = this.data.training.length;
-    const [status, badge] = exact ? ["current", "exact"] : ["preview", `${images} of ${total} images`];
+    const [status, badge] = exact ? ["current", "exact"] : ["preview", `${images} of ${total}`];
     for (const name of OF_FORMULA) pictures[name]?.setStatus(status, badge);
     pictures.formula.setNote([`to truth ${formatDecibel(psnr(mean, this.truth))}`]);
     const votes = median(effective);

@@ -81,8 +81,8 @@ export function paintFrames(canvas, row, col, patchSize) {
   canvas.height = scale * SIDE;
   const context = canvas.getContext("2d");
   for (const [style, width] of [
-    ["#fff", 7],
-    ["#d55e00", 3],
+    ["#fff", 5],
+    ["#d55e00", 2.5],
   ]) {
     context.strokeStyle = style;
     context.lineWidth = width;

@@ -93,7 +93,7 @@ export class Picture {
 /** The vote for one pixel: the noisy patch, and the training images whose patches weigh most. */
 export class VotePanel {
   constructor() {
-    this.sentence = make("p", { class: "try-sentence" });
+    this.sentence = make("p", { class: "try-sentence", "aria-live": "polite" });
     this.row = make("div", { class: "try-sources" });
     this.element = make(
       "section",
