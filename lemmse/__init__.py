@@ -1,18 +1,21 @@
-"""lemmse: the analytic theory of CNN solvers of imaging inverse problems, as a library and a book."""
+"""lemmse: the analytic theory of CNN solvers of imaging inverse problems, as a library and a book.
+
+The public names are listed in `__init__.pyi`; each is imported when it is first used, so that `import lemmse` is light.
+"""
 
 from __future__ import annotations
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "data.sets": ["load_images"],
-        "estimators.lemmse": ["MMSE", "EquivariantMMSE", "LocalEquivariantMMSE"],
-        "analysis.metrics": ["psnr"],
-        "networks.architectures": ["PatchMLP", "ResNet", "UNet"],
-        "physics.operators": ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"],
-        "estimators.posterior": ["PartialSum", "Posterior"],
-        "networks.training": ["train"],
-    },
-)
+from lemmse import _moved
+
+_public_name, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_moved.install()
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lemmse")
+    return _public_name(name)

@@ -6,6 +6,7 @@ torch is imported where tensors are checked, so that what only checks names and 
 from __future__ import annotations
 
 import math
+import reprlib
 import warnings
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+SIGMAS = (1e-12, 1e12)  # noise levels: between them the squared distances over sigma^2 stay in the range of float32
 LARGEST = 1e9  # value in images and measurements: squared distances and padding keep apart, in float32 too
 _RANGE_SLACK = 1e-3  # resampling and decoding overshoot by rounding, not by more
+_SHOWN = 60  # characters of a value that a message repeats
 _warned: set[str] = set()
 
 
@@ -27,35 +30,82 @@ def warn_once(key: str, message: str) -> None:
         warnings.warn(message, UserWarning, stacklevel=3)
 
 
+def shown(value: object) -> str:
+    """A value as a message repeats it: on one line, at most some 60 characters, an array by its type and shape."""
+    try:
+        if hasattr(value, "shape") and hasattr(value, "dtype"):
+            return f"{type(value).__name__} of shape {tuple(value.shape)}"
+        text = " ".join(reprlib.repr(value).split())
+    except Exception:  # an integer of thousands of digits, or an object that cannot be shown
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def as_float(value: Real) -> float:
+    """A real number as a float; infinite if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def check_choice(value: str, known: Iterable[str], what: str) -> str:
     """Return `value` if it is one of `known`, else raise and list the known ones."""
     known = list(known)
-    if value not in known:
-        raise ValueError(f"unknown {what} {value!r}: choose one of {', '.join(map(repr, known))}")
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"unknown {what} {shown(value)}: choose one of {', '.join(map(repr, known))}")
     return value
 
 
 def check_patch_size(patch_size: int) -> int:
     """Return `patch_size` if it is a positive odd integer."""
     if isinstance(patch_size, bool) or not isinstance(patch_size, Integral):
-        raise ValueError(f"patch_size must be an odd positive integer, got {patch_size!r}")
+        raise ValueError(f"patch_size must be an odd positive integer, got {shown(patch_size)}")
     if patch_size < 1 or patch_size % 2 == 0:
-        raise ValueError(f"patch_size must be odd and positive, got {patch_size}")
+        raise ValueError(f"patch_size must be odd and positive, got {shown(patch_size)}")
     return int(patch_size)
 
 
 def check_positive(value: float, what: str) -> float:
     """Return `value` as a float if it is finite and positive."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
-        raise ValueError(f"{what} must be a finite positive number, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < as_float(value) < math.inf:
+        raise ValueError(f"{what} must be a finite positive number, got {shown(value)}")
     return float(value)
 
 
-def check_count(value: int, what: str, minimum: int = 1) -> int:
-    """Return `value` if it is an integer of at least `minimum`."""
+def check_count(value: int, what: str, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return `value` if it is an integer of at least `minimum`, and of at most `maximum` if there is one."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-        raise ValueError(f"{what} must be an integer of at least {minimum}, got {value!r}")
+        raise ValueError(f"{what} must be an integer of at least {minimum}, got {shown(value)}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{what} must be at most {maximum}, got {shown(value)}")
     return int(value)
+
+
+def check_generator(generator: torch.Generator | None, *, optional: bool = True) -> torch.Generator | None:
+    """Return `generator` if it is a torch.Generator, or None where it is optional."""
+    import torch
+
+    if not isinstance(generator, torch.Generator) and not (optional and generator is None):
+        allowed = "a torch.Generator or None" if optional else "a torch.Generator"
+        raise ValueError(f"generator must be {allowed}, got {shown(generator)}")
+    return generator
+
+
+def check_tensor(value: Tensor, name: str) -> Tensor:
+    """Return `value` if it is a dense tensor that holds values."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        numpy = type(value).__module__.partition(".")[0] == "numpy"
+        hint = ": make it one with torch.from_numpy" if numpy else ""
+        raise ValueError(f"{name} must be a torch tensor, got {type(value).__name__}{hint}")
+    if value.layout != torch.strided or value.is_nested:
+        kind = "nested" if value.is_nested else str(value.layout)
+        raise ValueError(f"{name} must be a dense tensor, got a {kind} one: call to_dense() or to_padded_tensor()")
+    if value.is_meta:
+        raise ValueError(f"{name} must hold values, but it is on the meta device, which has none")
+    return value
 
 
 def check_images(images: Tensor, name: str = "images") -> Tensor:
@@ -71,17 +121,22 @@ def check_images(images: Tensor, name: str = "images") -> Tensor:
     return images
 
 
-def check_batch(batch: Tensor, name: str, dtypes: tuple[torch.dtype, ...] | None = None) -> Tensor:
-    """Return `batch` if it is a finite, non-empty 4-D tensor of one of `dtypes`, default float32 and float64."""
+def check_batch(
+    batch: Tensor, name: str, dtypes: tuple[torch.dtype, ...] | None = None, dims: tuple[int, ...] = (4,)
+) -> Tensor:
+    """Return `batch` if it is a finite, non-empty tensor of one of `dtypes`, default float32 and float64.
+
+    It must have 4 dimensions, or one of `dims`.
+    """
     import torch
 
     dtypes = dtypes or (torch.float32, torch.float64)
-    if not isinstance(batch, torch.Tensor):
-        raise ValueError(f"{name} must be a torch tensor, got {type(batch).__name__}")
+    check_tensor(batch, name)
     if batch.dtype not in dtypes:
         raise ValueError(f"{name} must be of dtype {' or '.join(map(str, dtypes))}, got {batch.dtype}")
-    if batch.ndim != 4:
-        raise ValueError(f"{name} must be 4-D, (N, C, H, W), got shape {tuple(batch.shape)}")
+    if batch.ndim not in dims:
+        kinds = " or ".join({3: "3-D, (Q, C, M)", 4: "4-D, (N, C, H, W)"}[d] for d in dims)
+        raise ValueError(f"{name} must be {kinds}, got shape {tuple(batch.shape)}")
     if batch.numel() == 0:
         raise ValueError(f"{name} must not be empty, got shape {tuple(batch.shape)}")
     if not bool(torch.isfinite(batch.sum())) and not bool(torch.isfinite(batch).all()):  # a sum needs no second array
@@ -107,15 +162,40 @@ def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:
     import torch
 
     if isinstance(sigma, bool) or not isinstance(sigma, (Real, torch.Tensor)):
-        raise ValueError(f"sigma must be a number or a ({count},) tensor, got {sigma!r}")
-    dtype = like.real.dtype if like.is_complex() else like.dtype
-    values = sigma if isinstance(sigma, torch.Tensor) else torch.tensor(float(sigma), dtype=torch.float64)
+        raise ValueError(f"sigma must be a number or a ({count},) tensor, got {shown(sigma)}")
+    if not isinstance(sigma, torch.Tensor):
+        sigma = torch.tensor(as_float(sigma), dtype=torch.float64, device="cpu")
+    values = check_tensor(sigma, "sigma")
     if values.is_complex() or values.dtype == torch.bool:
         raise ValueError(f"sigma must be real, got dtype {values.dtype}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):
         raise ValueError(f"sigma must be a number or of shape ({count},), one per image, got {tuple(values.shape)}")
-    values = values.to(device=like.device, dtype=dtype)
+    values = values.to(device=like.device, dtype=like.real.dtype if like.is_complex() else like.dtype)
     bad = ~(torch.isfinite(values) & (values > 0))
     if bool(bad.any()):
         raise ValueError(f"sigma must be finite and positive, got {values[bad].flatten()[0].item()}")
     return values.expand(count)
+
+
+def check_exclude(exclude: Tensor, count: int) -> Tensor:
+    """Return `exclude` if it is a (count,) int64 tensor of numbers of images, -1 for none."""
+    import torch
+
+    check_tensor(exclude, "exclude")
+    if exclude.dtype != torch.int64 or tuple(exclude.shape) != (count,):
+        raise ValueError(
+            f"exclude must be an int64 tensor of shape ({count},), the image left out of each query, got "
+            f"{exclude.dtype} of shape {tuple(exclude.shape)}"
+        )
+    if bool((exclude < -1).any()):
+        raise ValueError(f"exclude must hold numbers of images, or -1 for none, got {int(exclude.min())}")
+    return exclude
+
+
+def check_sigma_range(sigma: Tensor) -> Tensor:
+    """Return the noise levels if they lie within `SIGMAS`."""
+    least, most = SIGMAS
+    wrong = (sigma < 0.99 * least) | (sigma > 1.01 * most)  # float32 rounds the limits
+    if bool(wrong.any()):
+        raise ValueError(f"sigma must be between {least:g} and {most:g}, got {sigma[wrong][0].item():g}")
+    return sigma

@@ -23,11 +23,15 @@ def window_offsets(patch_size: int, length: int) -> range:
 
 
 def window_indices(patch_size: int, height: int, width: int) -> Tensor:
-    """Flat pixel indices (H*W, p) of the window around every position; p = min(P, H) * min(P, W)."""
-    rows = torch.arange(height)[:, None] + torch.tensor(window_offsets(patch_size, height))
-    cols = torch.arange(width)[:, None] + torch.tensor(window_offsets(patch_size, width))
+    """Flat pixel indices (H*W, p), on the CPU, of the window around every position; p = min(P, H) * min(P, W)."""
+    rows = _axis(range(height))[:, None] + _axis(window_offsets(patch_size, height))
+    cols = _axis(range(width))[:, None] + _axis(window_offsets(patch_size, width))
     flat = (rows % height)[:, None, :, None] * width + (cols % width)[None, :, None, :]
     return flat.reshape(height * width, -1)
+
+
+def _axis(numbers: range) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.int64, device="cpu")
 
 
 def extract_patches(images: Tensor, patch_size: int) -> Tensor:

@@ -55,8 +55,9 @@ import torch
 
 from lemmse import figures, load_images
 from lemmse.analysis import evaluate as comparison
-from lemmse.analysis.evaluate import CLAIMED_FROM, EQUAL, claimed_psnr
-from lemmse.book.chapter import judge, keep
+from lemmse.analysis.evaluate import CLAIMED_FROM, claimed_psnr
+from lemmse.analysis.experiment import evaluation_images, experiment
+from lemmse.book.chapter import check_claim, keep
 from lemmse.book.results import committed_table
 from lemmse.physics.gallery import BLUR_STD, HIDDEN, OPERATORS, make_operator
 
@@ -84,15 +85,16 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 
 # %% tags=["hide-input"]
 images = load_images(data, count=count, size=size, channels=channels)
-evaluated = comparison.evaluation_images(images, data, tested)
+evaluated = evaluation_images(images, data, tested)
 training = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
 solvers, frames = {}, []
 for name in OPERATORS:
     physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
     chosen, more, length = (everywhere, 0, elsewhere_steps) if name != "denoising" else (architectures, repeats, steps)
     options = {"patch_size": patch_size, "steps": length, "repeats": more, **training}
-    formula, nets = solvers[name] = comparison.experiment(images, physics, chosen, **options)
-    frames.append(comparison.compare_sets(nets, formula, evaluated, sigmas, seed=seed + 1).assign(operator=name))
+    formula, nets = solvers[name] = experiment(images, physics, chosen, **options)
+    pairs = comparison.compare(comparison.restorers(formula, nets), physics, evaluated, sigmas, seed=seed + 1)
+    frames.append(comparison.network_distances(pairs, nets).assign(operator=name))
 results = pd.concat(frames, ignore_index=True)
 shown = sigmas[len(sigmas) // 2]
 rows = {
@@ -159,32 +161,33 @@ keep(
 # something that the formula does not; or if it took a lucky seed. The book does not build if the cell below raises.
 
 # %%
-results["capped"] = results.network_formula.clip(upper=EQUAL)
-mean = results.groupby(["operator", "network", "sigma", "split"]).capped.mean().reset_index()
+mean = results.groupby(["operator", "network", "sigma", "split"]).network_formula.mean().reset_index()
 judged = mean[mean.sigma >= CLAIMED_FROM].set_index("operator")
-excess = (results.capped - results.network_truth)[results.sigma >= CLAIMED_FROM].mean()
+excess = (results.network_formula - results.network_truth)[results.sigma >= CLAIMED_FROM].mean()
 y = formula.physics.measure(evaluated["test"][:1], shown, generator=torch.Generator().manual_seed(seed))  # by the last
 assert comparison.formula_error(formula, y, shown) < 1e-5, "the engine must agree with the formula written out"
 assert results.notna().all(axis=None), "every distance must be a number"
 denoised, elsewhere = judged.loc[["denoising"]], judged.drop("denoising")
 held = {
-    "denoisers are as close as the step demands": (denoised.capped > denoised.sigma.map(claimed_psnr)).all(),
-    "the others to 22 dB": (elsewhere.capped > 22).all(),
+    "denoisers are as close as the step demands": (denoised.network_formula > denoised.sigma.map(claimed_psnr)).all(),
+    "the others to 22 dB": (elsewhere.network_formula > 22).all(),
     "networks are nearer to the formula than to the truth, by 5 dB": excess > 5,
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 sigma_low, sigma_least = min(sigmas, key=lambda s: abs(s - CLAIMED_FROM)), min(sigmas)
 sigma_high, highest = min((s for s in sigmas if s >= 0.2), default=max(sigmas)), claimed_psnr(max(sigmas))
 worst = mean[mean.operator == "denoising"].set_index("sigma")
-by_seed = worst[worst.network.str.startswith(architectures[-1])].groupby(["sigma", "split"]).capped
+by_seed = worst[worst.network.str.startswith(architectures[-1])].groupby(["sigma", "split"]).network_formula
 recalled = denoising[(denoising.sigma == sigma_least) & (denoising.split == "training")]
 restored = results[results.sigma >= sigma_high]
 keep(data=data, size=size, steps=steps, elsewhere_steps=elsewhere_steps, sigma_min=sigma_min, count=count)
 keep(denoisers=", ".join(architectures), everywhere=", ".join(everywhere), last=architectures[-1], times=repeats + 1)
 keep(sigma_low=sigma_low, sigma_high=sigma_high, sigma_least=sigma_least, claimed_from=CLAIMED_FROM, excess=excess)
-keep(floor_low=worst.capped[sigma_low].min(), floor_high=worst.capped[worst.index >= sigma_high].min())
+keep(
+    floor_low=worst.network_formula[sigma_low].min(), floor_high=worst.network_formula[worst.index >= sigma_high].min()
+)
 keep(gap=(restored.formula_truth - restored.network_truth).abs().mean(), seeds=(by_seed.max() - by_seed.min()).max())
 keep(ahead=(recalled.formula_truth - recalled.network_truth).mean(), hidden=f"{HIDDEN:.0%}", blur=BLUR_STD)
 keep(bar_high=highest, rms_high=10 ** (-highest / 20), batch_size=batch_size, tested=tested)

@@ -54,7 +54,7 @@ from lemmse.analysis.evaluate import formula_error
 from lemmse.bench.cells import BASELINE, FAMILIES, baselines, load, make_case, make_estimator, measure
 from lemmse.bench.machine import describe, exponentials_per_second
 from lemmse.bench.table import summary
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 from lemmse.book.results import committed_bench
 
 roofline = exponentials_per_second(torch.device("cpu"))
@@ -172,11 +172,11 @@ held = {
     f"P = {max(patch_sizes)} takes less than {most_slowdown} times as long as {min(patch_sizes)}": slowdown
     < most_slowdown,
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 said = {name: globals()[name] for name in ("size", "count", "patch_size", "sigma", "repeats")}
-said |= {"cpu": describe(torch.device("cpu"))["cpu"], "threads": torch.get_num_threads(), "batch": baselines().BATCH}
+said |= {"cpu": describe(torch.device("cpu"))["cpu"], "threads": torch.get_num_threads(), "batch": baselines.BATCH}
 said |= {"engine": at_count["engine"].iloc[0], "wait": float(base.pairs(count) / typical), "rate": float(typical / 1e9)}
 said |= {"ratio_least": float(at_count["ratio"].min()), "ratio_most": float(at_count["ratio"].max())}
 said |= {"roofline": roofline / 1e9, "skipping": float(by_sigma[min(sigmas)] / by_sigma[max(sigmas)])}

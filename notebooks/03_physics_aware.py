@@ -47,11 +47,11 @@ import logging
 import torch
 
 from lemmse import figures, load_images
-from lemmse.analysis import evaluate as comparison
 from lemmse.analysis import pre_inverses as inputs
+from lemmse.analysis.experiment import evaluation_images
 from lemmse.analysis.pre_inverses import AGNOSTIC, BLUR, FOURIER, HOLE, PINV
 from lemmse.analysis.second_moments import affine_table, noise_covariance
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -92,10 +92,10 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # %% tags=["hide-input"]
 images = load_images(data, count=count, size=size, channels=1)
 generator = torch.Generator().manual_seed(seed)
-evaluated = comparison.evaluation_images(images[torch.randperm(count, generator=generator)], data, tested)
+evaluated = evaluation_images(images[torch.randperm(count, generator=generator)], data, tested)
 options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
 solvers = inputs.experiments(images, lambdas, [architecture], patch_size=patch_size, steps=steps, **options)
-results = inputs.gains(solvers, evaluated, sigmas, baseline=AGNOSTIC, generator=generator)
+results = inputs.gains(solvers, evaluated, sigmas, baseline=AGNOSTIC, seed=seed + 1)
 shown, label, look = sorted(sigmas)[len(sigmas) // 2], "PSNR (dB)", {"inputs": list(solvers[BLUR])}
 rows = inputs.side_by_side(solvers, evaluated["test"], shown, baseline=AGNOSTIC, seed=seed)
 whole = results[results.region == "all"]
@@ -154,8 +154,10 @@ formulas = {f"{op}\n{name}": formula for op in (BLUR, FOURIER) for name, (formul
 parts = results[(results.operator == HOLE) & (results.region != "all")]
 drawn = inputs.drawn_on(solvers[HOLE], parts[(parts.sigma == shown) & (parts.split == "test")], baseline=AGNOSTIC)
 keep(
-    noise=figures.covariances({name: noise_covariance(f.pre_inverse, patch_size) for name, f in formulas.items()}),
-    affine=affine_table(images, formulas, sigmas),
+    noise=figures.covariances(
+        {name: noise_covariance(f.pre_inverse, patch_size, size, size) for name, f in formulas.items()}
+    ),
+    affine=affine_table(formulas, sigmas),
     strata=figures.competitors(inputs.competitions((HOLE, "random inpainting"), size, patch_size, seed=seed)),
     drawn=drawn.style.format(precision=0).format("{:+.1f}", subset=drawn.columns[-1:]),
     rim=figures.input_lines(parts, "psnr", "region", "split", label=label, **look),
@@ -181,7 +183,7 @@ held = {
     "the networks go the same way, but for the one behind it": (learned[clear.index] * clear > 0).all(),
 }
 print(mean.unstack("sigma").round(2).to_string())
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 strong, least = list(solvers[BLUR])[-1], min(sigmas)

@@ -56,10 +56,11 @@ import pandas as pd
 import torch
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import evaluation_images, experiment, formula_error
+from lemmse.analysis.evaluate import formula_error
+from lemmse.analysis.experiment import evaluation_images, experiment
 from lemmse.analysis.risk import training_checkpoints
-from lemmse.analysis.surprisal import deciles, pixel_errors, query, rank_correlation
-from lemmse.book.chapter import judge, keep
+from lemmse.analysis.surprisal import deciles, pixel_errors, rank_correlation, surprisals
+from lemmse.book.chapter import check_claim, keep
 from lemmse.data.unseen import WORLDS, world_images
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -85,9 +86,7 @@ sets |= {name: world_images(name, elsewhere, size, 1, worlds) for name in WORLDS
 options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
 options |= {"patch_size": patch_size, "repeats": repeats}
 formula, nets = experiment(images, physics, architectures, steps=steps, **options)
-queries = {
-    name: query(formula, x, sigmas, generator=torch.Generator().manual_seed(seed + 1)) for name, x in sets.items()
-}
+queries = surprisals(formula, sets, sigmas, seed=seed + 1)
 pixels = pd.concat([pixel_errors(nets, q).assign(set=name) for name, q in queries.items()], ignore_index=True)
 rows = {}
 for q in queries["test"]:
@@ -147,7 +146,7 @@ small = load_images(data, count=count, size=watched_size, channels=1)
 shown = sorted(sigmas)[len(sigmas) // 2]
 near = LocalEquivariantMMSE(small, physics, patch_size=patch_size)
 looked = load_images(data, split="test", count=watched, size=watched_size, channels=1)
-looked = query(near, looked, [shown], generator=torch.Generator().manual_seed(seed + 1))
+looked = surprisals(near, {"test": looked}, [shown], seed=seed + 1)["test"]
 path = pd.concat(
     pixel_errors({name: net}, looked).assign(steps=done)
     for name, done, net in training_checkpoints(architectures[-1:], small, physics, checkpoints, **options)
@@ -179,7 +178,7 @@ held = {
     "uniform noise is rarer than any training patch": least["uniform noise", "min"] > least["training", "max"],
     "the rarest tenth is behind at every checkpoint": (on_the_way[10] > on_the_way[1]).all(),
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 left = 100 * on_the_way[[1, 10]] / on_the_way.iloc[0][[1, 10]]

@@ -7,31 +7,37 @@
 # %% [markdown]
 # # A patchwork of training patches
 #
-# **Question.** The formula mixes centre pixels of training patches. Which ones, and how many?
-#
-# **Answer.** At little noise a few: at $\sigma =$ {glue:text}`sigma_low` half of the pixels of a test image rest on
-# {glue:text}`few:.0f` effective patches or fewer, out of {glue:text}`all_pairs` that compete, and one image is stitched
-# together from {glue:text}`sources:.0f` training images. At $\sigma =$ {glue:text}`sigma_high` the median is
-# {glue:text}`many:.0f`: the patchwork has dissolved into an average.
-#
-# **The formula.** Each output pixel $m$ of LE-MMSE ({doc}`/theory`) is $\hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k]$ with
-# weights that add up to one. How many patches carry it is told by the *effective number of samples*
+# **Question.** Every pixel of the formula's output is a weighted mean of pixels of training images. Which training
+# images do they come from, and how many take part?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** The output of [LE-MMSE](../theory.md) at the pixel $m$ is
 #
 # $$
-# N_{\mathrm{eff}}[m] = \frac{1}{\sum_{i,k} w_{i,k}^2},
-# $$ (eq-effective)
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
+# $$
 #
-# one if a single patch has all the weight, $N n$ if all patches weigh the same. The heaviest weight lies between
-# $1 / N_{\mathrm{eff}}$ and $1 / \sqrt{N_{\mathrm{eff}}}$.
+# with one weight for each pixel $k$ of each training image $x_i$; the weights add up to one. The *effective number of
+# patches* counts how many of them share the weight:
+#
+# $$
+# N_{\mathrm{eff}}[m] = \frac{1}{\sum_{i,k} w_{i,k}^2}.
+# $$
+#
+# It is one if a single patch has all the weight, and $N n$ if all patches of $N$ training images with $n$ pixels have
+# the same weight. The largest weight always lies between $1 / N_{\mathrm{eff}}$ and $1 / \sqrt{N_{\mathrm{eff}}}$.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
 data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
-count: int = 400  # training images
+count: int = 400  # N, training images
 size: int = 28  # pixels a side
-channels: int = 1  # 1 grey, 3 colour
+channels: int = 1  # 1 gray, 3 color
 patch_size: int = 5  # P, odd
-sigmas: list[float] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels
+sigmas: list[float] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels, growing
 tested: int = 8  # training and test images, each
 seed: int = 0  # of the noise
 strict: bool = True  # whether this chapter fails if the claim at its end does
@@ -39,139 +45,173 @@ strict: bool = True  # whether this chapter fails if the claim at its end does
 # %% tags=["hide-input"]
 import pandas as pd
 import torch
+from IPython.display import Markdown
 from tqdm import tqdm
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import evaluation_images, formula_error
+from lemmse.analysis.evaluate import formula_error
+from lemmse.analysis.experiment import evaluation_images
 from lemmse.analysis.sources import origins, patchwork_table
-from lemmse.book.chapter import judge, keep
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.patches import extract_patches
 
 images = load_images(data, count=count, size=size, channels=channels)
-evaluated = evaluation_images(images, data, tested)
-formula = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size)
-measured, posteriors = {}, {}
-for split, x in evaluated.items():
-    for sigma in tqdm(sigmas, desc=f"posterior of {split} images"):
-        y = formula.physics.measure(x, sigma, generator=torch.Generator().manual_seed(seed))
-        measured[split, sigma], posteriors[split, sigma] = y, formula.posterior(y, sigma, top_k=5)
+clean = evaluation_images(images, data, tested)  # "training" and "test"
+
+# %% [markdown]
+# ## Weights and where they point
+#
+# Besides its output, the formula can return the largest weights of every pixel, and for each of them the training
+# image, row and column that the weight points to.
+
+# %%
+physics = Denoising()
+formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size)
+noisy, posteriors = {}, {}
+for split, truth in clean.items():
+    for sigma in tqdm(sigmas, desc=f"{split} images"):
+        generator = torch.Generator().manual_seed(seed)
+        y = physics.measure(truth, sigma, generator=generator)
+        noisy[split, sigma] = y
+        posteriors[split, sigma] = formula.posterior(y, sigma, top_k=5)
 
 # %% [markdown]
 # ## The patchwork, and how it dissolves
 #
-# ```{glue:figure} patchwork
-# :name: fig-patchwork
-# :alt: For growing noise: measurement, estimate, the heaviest patches and their pieces, and a map of effective samples.
-#
-# One test image. *Heaviest patches*: each pixel is the clean centre of the patch that weighs most there. *Their
-# pieces*: a shade for each training image and shift; a region of one shade is copied from one place. *Effective
-# samples*: from one patch (dark) to all of them (light), on a logarithmic scale.
-# ```
-#
-# The pieces are small. At $\sigma =$ {glue:text}`sigma_low`, {glue:text}`together:.0%` of neighbouring pixels of test
-# images come from neighbours in one training image; the others change source from pixel to pixel. Centres that agree
-# make one picture of many sources.
+# If every pixel took only its heaviest patch, the output would be a patchwork of pixels that are copied from training
+# images.
 
 # %% tags=["hide-input"]
 shown = sorted({sigmas[0], sigmas[len(sigmas) // 2 - 1], sigmas[-2], sigmas[-1]})
-rows = {f"sigma = {sigma:g}": (measured["test", sigma][0], posteriors["test", sigma]) for sigma in shown}
-keep(patchwork=figures.patchwork(rows, images))
+rows = {f"sigma = {sigma:g}": (noisy["test", sigma][0], posteriors["test", sigma]) for sigma in shown}
+show_figure(
+    figures.patchwork(rows, images),
+    name="fig-patchwork",
+    caption="""One test image at several noise levels. *Heaviest patches*: every pixel is the clean center of the
+    patch with the largest weight. *Their pieces*: one shade for each training image and shift, so that a region of
+    one shade is copied from one place. *Effective patches*: how many patches share the weight, from one (dark) to
+    all of them (light), on a logarithmic scale.""",
+    alt="For growing noise: measurement, estimate, heaviest patches, their pieces, and a map of effective numbers.",
+)
+
+# %%
+tables = []
+for (split, sigma), posterior in posteriors.items():
+    table = patchwork_table(posterior, clean[split], images)
+    tables.append(table.assign(split=split, sigma=sigma))
+numbers = pd.concat(tables)
+low, high = min(sigmas), max(sigmas)
+at_low = numbers[(numbers.split == "test") & (numbers.sigma == low)]
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+Markdown(f"""The pieces are small. At $\\sigma = {low:g}$, {at_low.together.mean():.0%} of neighboring pixels of
+test images take their heaviest patches from neighboring places in one training image; all others change the source
+from one pixel to the next. The estimate can still look like one picture, because the center pixels of different
+sources agree.""")
 
 # %% [markdown]
 # ## Where a pixel comes from
 #
-# ```{glue:figure} origins
-# :name: fig-origins
-# :alt: Rows are pixels of a test image; columns the noisy patch and the training images that weigh most, patch framed.
-#
-# Four pixels of the same test image at $\sigma =$ {glue:text}`sigma_origin`: the noisy patch around each, then the
-# training images that carry most of its weight, the patch framed, its weight above and the value of its centre below.
-# ```
-#
-# Patches that win need not look like the image: they only have to look like the noisy patch, over $P \times P$ pixels.
+# The patches with the largest weights need not come from images that look like the test image. They only have to look
+# like the noisy patch, over $P \times P$ pixels.
 
 # %% tags=["hide-input"]
-sigma_origin = min(sigmas, key=lambda s: abs(s - 0.1))
+sigma_origin = min(sigmas, key=lambda sigma: abs(sigma - 0.1))
 pixels = [(size // 4, size // 4), (size // 4, 3 * size // 4), (size // 2, size // 2), (3 * size // 4, size // 3)]
-patches = extract_patches(measured["test", sigma_origin][:1], patch_size)[0]
-noisy = [patches[:, r * size + c].unflatten(1, (-1, min(patch_size, size))) for r, c in pixels]
+patches = extract_patches(noisy["test", sigma_origin][:1], patch_size)[0]
+noisy_patches = [patches[:, row * size + column].unflatten(1, (-1, min(patch_size, size))) for row, column in pixels]
 sources = origins(images, posteriors["test", sigma_origin], 0, pixels)
-keep(origins=figures.origins(noisy, list(sources.values()), patch_size))
+show_figure(
+    figures.origins(noisy_patches, list(sources.values()), patch_size),
+    name="fig-origins",
+    caption=f"""Four pixels of the same test image at $\\sigma = {sigma_origin:g}$. On the left is the noisy patch
+    around each pixel; next to it are the training images that carry most of its weight, with the patch framed, its
+    weight above and the value of its center pixel below.""",
+    alt="Each row shows a noisy patch and the training images that carry most of its weight, with the patch framed.",
+)
 
 # %% [markdown]
-# ## How many patches carry a pixel
+# ## How many patches share the weight
 #
-# ```{glue:figure} effective
-# :name: fig-effective
-# :alt: Effective number of samples against sigma on training and test images; it rises over several decades.
-#
-# Effective number of samples against the noise level: median over the pixels of {glue:text}`tested` images of each
-# split, and the range from the first to the third quartile.
-# ```
-#
-# ```{glue:figure} patchwork_numbers
-# :name: tab-patchwork
-#
-# Means over {glue:text}`tested` images ± standard deviation. *own patch*: share of pixels whose heaviest patch has
-# exactly their value in its centre: the pixel itself, or its copy where crops of one photograph overlap. *neighbours
-# together*: share of neighbouring pixels whose heaviest patches are neighbours in one training image: the size of the
-# pieces.
-# ```
+# On training images and on test images, the effective number of patches grows with the noise.
 
 # %% tags=["hide-input"]
-numbers = pd.concat(
-    patchwork_table(posterior, evaluated[split], images).assign(split=split, sigma=sigma)
-    for (split, sigma), posterior in posteriors.items()
+show_figure(
+    figures.quartile_lines(numbers, "effective", "split", "effective number of patches"),
+    name="fig-effective",
+    caption=f"""Effective number of patches against the noise level: median over pixels and range from the first to
+    the third quartile, averaged over {tested} images of each split.""",
+    alt="The effective number of patches rises with sigma over several decades, on training and on test images.",
 )
-columns = ["effective", "heaviest", "sources", "own", "together", "psnr"]
-names = ["effective samples (median)", "weight of the heaviest", "training images used"]
-names += ["own patch", "neighbours together", "PSNR to truth (dB)"]
-groups = numbers.groupby(["split", "sigma"], sort=False)[columns]
-text = groups.mean().map("{:.3g}".format) + " ± " + groups.std(ddof=0).map("{:.2g}".format)
-text = text.set_axis(names, axis=1).style.format_index(lambda v: f"{v:g}" if isinstance(v, float) else v)
-lines = figures.quartile_lines(numbers, "effective", "split", "effective number of samples")
-keep(effective=lines, patchwork_numbers=text)
+
+# %% tags=["hide-input"]
+names = {
+    "split": "images",
+    "sigma": "sigma",
+    "effective": "effective patches",
+    "sources": "training images",
+    "own": "own patch (%)",
+    "together": "neighbors together (%)",
+}
+percent = numbers[list(names)].assign(own=100 * numbers.own, together=100 * numbers.together)
+show_table(
+    figures.mean_and_spread(percent, ["split", "sigma"]).rename(columns=names),
+    name="tab-patchwork",
+    caption=f"""The patchwork in numbers: mean ± standard deviation over {tested} images. *Effective patches*: the
+    median over pixels. *Training images*: how many different ones the heaviest patches of one image come from. *Own
+    patch*: the share of pixels whose heaviest patch has exactly their value in its center, which is the pixel
+    itself, or its copy where crops of one photograph overlap. *Neighbors together*: the share of neighboring pixels
+    whose heaviest patches are neighbors in one training image.""",
+)
 
 # %% [markdown]
-# ## The claim
+# ## The answer, and what would prove it wrong
 #
-# The claim is wrong if the median effective number of samples does not grow with $\sigma$; or if, at the least noise,
-# training images are not drawn from their own patches {glue:text}`factor` times as often as test images hit theirs by
-# chance. Even there a training image is no copy of itself: in flat regions noise alone tells patches apart, and
-# hundreds share the weight. A network that agrees with the formula ({doc}`01_theory_predicts_network`) does what these
-# maps show: it stitches.
+# The answer would be wrong if the effective number of patches did not grow with $\sigma$. It would also be wrong if,
+# at the lowest noise level, training images did not take their pixels from their own patches far more often than test
+# images hit their own values by chance. Even at that noise level a training image is not a plain copy of itself: in
+# flat regions only the noise tells patches apart, and hundreds of patches share the weight.
 
-# %%
+# %% tags=["hide-input"]
 median = numbers.groupby(["split", "sigma"]).effective.median()
-own = numbers[numbers.sigma == min(sigmas)].groupby("split").own.mean()
+own = numbers[numbers.sigma == low].groupby("split").own.mean()
+used = at_low.sources.mean()
+show_answer(f"""The pixels come from many training images at every noise level, and how many patches take part
+depends on the noise. At $\\sigma = {low:g}$, half of the pixels of a test image have an effective number of
+{figures.rounded(median["test"][low])} patches or fewer, out of {count * size**2:,}, and the heaviest patches of one
+test image come from {used:.0f} of {count} training images on average. At $\\sigma = {high:g}$ the median is
+{figures.rounded(median["test"][high])} patches: the patchwork has dissolved into an average. These numbers describe
+the formula on {tested} test images of this data set, at noise levels from {low:g} to {high:g}; they say nothing
+about a network by themselves. [Another chapter](01_theory_predicts_network.ipynb) tests where networks agree with
+the formula.""")
+
+# %% tags=["hide-input"]
 factor = 5
 for posterior in posteriors.values():
-    heaviest, effective = posterior.weights[..., 0].double(), posterior.effective_samples.double()
-    assert (heaviest * effective > 1 - 1e-3).all(), "max w must be at least 1 / N_eff"
-    assert (heaviest.square() * effective < 1 + 1e-3).all(), "max w must be at most 1 / sqrt(N_eff)"
-    assert (effective < count * size**2 * 1.001).all(), "no more effective samples than pairs"
-y = measured["test", max(sigmas)][:1]
-assert formula_error(formula, y, max(sigmas)) < 1e-5, "the engine must agree with the formula written out"
-held = {
-    f"the effective number grows with sigma on {split} images": median[split].is_monotonic_increasing
-    for split in evaluated
-}
-held["training images are drawn from their own patches"] = own["training"] > factor * own["test"]
-judge(held, preset, strict=strict)
-
-# %% tags=["remove-cell"]
-low, high = min(sigmas), max(sigmas)
-at_low = numbers[(numbers.split == "test") & (numbers.sigma == low)]
-keep(sigma_low=low, sigma_high=high, sigma_origin=sigma_origin, tested=tested, factor=factor)
-keep(together=at_low.together.mean())
-keep(
-    few=median["test"][low], many=median["test"][high], sources=at_low.sources.mean(), all_pairs=f"{count * size**2:,}"
+    largest, effective = posterior.weights[..., 0].double(), posterior.effective_samples.double()
+    assert (largest * effective > 1 - 1e-3).all(), "the largest weight must be at least 1 / N_eff"
+    assert (largest.square() * effective < 1 + 1e-3).all(), "the largest weight must be at most 1 / sqrt(N_eff)"
+    assert (effective < count * size**2 * 1.001).all(), "no more effective patches than there are patches"
+assert formula_error(formula, noisy["test", high][:1], high) < 1e-5, (
+    "the engine must agree with the formula written out"
 )
+statements = {
+    f"The effective number of patches grows with sigma on {split} images.": median[split].is_monotonic_increasing
+    for split in clean
+}
+statements[
+    f"At sigma = {low:g}, training images take a pixel from its own patch {factor} times as often as test images do."
+] = own["training"] > factor * own["test"]
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(few=median["test"][low], many=median["test"][high], sources=used, together=at_low.together.mean())
 
 # %% [markdown]
 # ## Try it
 #
-# - `patch_size 11`: larger patches are rarer: fewer share the weight, the pieces grow, and test images come out worse.
-# - `count 20`: few sources: larger pieces, worse copies.
-# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): seams, where few patches decide, even at a noise
-#   level at which the ground around them has dissolved.
+# - `patch_size 11`: few training patches look like a large noisy patch, so fewer of them share the weight, and the
+#   pieces grow.
+# - `count 20`: with few training images the pieces are larger.
+# - `data fashion_mnist` (after `lemmse data fetch fashion_mnist`): along seams few patches decide, even at a noise
+#   level at which the plain ground around them is an average of very many.

@@ -51,9 +51,10 @@ import pandas as pd
 import torch
 
 from lemmse import MMSE, Denoising, EquivariantMMSE, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import evaluation_images, experiment, restore_one
-from lemmse.analysis.risk import set_distances, split_risks
-from lemmse.book.chapter import judge, keep
+from lemmse.analysis.evaluate import compare, restore_one
+from lemmse.analysis.experiment import evaluation_images, experiment
+from lemmse.analysis.risk import split_risks
+from lemmse.book.chapter import check_claim, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -83,7 +84,7 @@ options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, 
 options |= {"patch_size": patch_size, "steps": steps, "repeats": repeats}
 formula, nets = experiment(images, physics, architectures, **options)
 estimators = {"MMSE": MMSE(images, physics), "E-MMSE": EquivariantMMSE(images, physics), "LE-MMSE": formula, **nets}
-pairs = set_distances(estimators, physics, evaluated, sigmas, generator=generator)
+pairs = compare(estimators, physics, evaluated, sigmas, seed=seed + 1)
 errors = pairs[pairs.other == "truth"]
 shown = sorted(sigmas)[len(sigmas) // 2]
 pictures = {
@@ -170,7 +171,7 @@ held = {
     "to the third digit": (rest.abs() + error < 0.5)[list(nets)].all(),  # per cent, of three digits
     "it fails beyond": (rest < -3 * error)[["MMSE", "E-MMSE"]].all(),
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 keep(**{name: globals()[name] for name in ("count", "data", "size", "patch_size", "tested", "draws", "shown")})

@@ -50,12 +50,12 @@ import logging
 from itertools import combinations
 
 import pandas as pd
-import torch
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import CLAIMED_FROM, claimed_psnr, evaluation_images, experiment, trainings
-from lemmse.analysis.risk import error_correlation, set_distances, training_path
-from lemmse.book.chapter import judge, keep
+from lemmse.analysis.evaluate import CLAIMED_FROM, claimed_psnr, compare
+from lemmse.analysis.experiment import evaluation_images, experiment, trainings
+from lemmse.analysis.risk import error_correlation, training_path
+from lemmse.book.chapter import check_claim, keep
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 
@@ -94,13 +94,12 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 # %% tags=["hide-input"]
 images = load_images(data, count=count, size=size, channels=1)
 evaluated = evaluation_images(images, data, tested)
-generator = torch.Generator().manual_seed(seed)
 physics = Denoising()
 options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
 options |= {"repeats": repeats}
 formula, nets = experiment(images, physics, architectures, patch_size=patch_size, steps=steps, **options)
 estimators = {**nets, "LE-MMSE": formula}
-pairs = set_distances(estimators, physics, evaluated, sigmas, generator=generator)
+pairs = compare(estimators, physics, evaluated, sigmas, seed=seed + 1)
 shown = sorted(sigmas)[len(sigmas) // 2]
 names = [*architectures, "LE-MMSE", "truth"]
 at_shown = {split: part[part.sigma == shown] for split, part in pairs.groupby("split", sort=False)}
@@ -167,7 +166,7 @@ held = {
     "the gap is the distance": (path.rest.abs() < 3 * path.error).all(),
     "training closes it": gap[last].max() < gap[first].min() / 2,
 }
-judge(held, preset, strict=strict)
+check_claim(held, preset, strict=strict)
 
 # %% tags=["remove-cell"]
 keep(**{name: globals()[name] for name in ("count", "data", "size", "patch_size", "tested", "watched_size", "draws")})

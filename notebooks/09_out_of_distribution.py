@@ -53,8 +53,9 @@ import pandas as pd
 import torch
 
 from lemmse import Denoising, figures, load_images
-from lemmse.analysis.evaluate import compare_sets, experiment, formula_error, restore_one, summarise
-from lemmse.book.chapter import judge, keep
+from lemmse.analysis.evaluate import compare, formula_error, network_distances, restore_one, restorers, summarise
+from lemmse.analysis.experiment import experiment
+from lemmse.book.chapter import check_claim, keep
 from lemmse.data.unseen import WORLDS, world_images
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -83,7 +84,8 @@ evaluated |= {name: world_images(name, tested, size, channels, generator) for na
 options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
 options |= {"patch_size": patch_size, "steps": steps, "repeats": repeats}
 formula, nets = experiment(images, Denoising(), architectures, **options)
-results = compare_sets(nets, formula, evaluated, sigmas, seed=seed + 1, column="world")
+pairs = compare(restorers(formula, nets), Denoising(), evaluated, sigmas, seed=seed + 1)
+results = network_distances(pairs, nets).rename(columns={"split": "world"})
 shown = min(sigmas, key=lambda s: abs(s - 0.2))
 rows = {name: restore_one(nets, formula, x[0], shown, seed) for name, x in evaluated.items()}
 columns = ["measurement", architectures[0], "formula", "truth"]
@@ -144,7 +146,9 @@ judged = at_high[[s for s in at_high.columns if s >= sigma_high]]
 y = formula.physics.measure(evaluated["one pixel"][:1], shown, generator=torch.Generator().manual_seed(seed))
 assert formula_error(formula, y, shown) < 1e-5, "the engine must agree with the formula written out"
 worst_case, of_all = judged.min(axis=None), at_high.min(axis=None)
-judge({f"the formula accounts for {bar:.0f} % of the error in every world": worst_case > bar}, preset, strict=strict)
+check_claim(
+    {f"the formula accounts for {bar:.0f} % of the error in every world": worst_case > bar}, preset, strict=strict
+)
 
 # %% tags=["remove-cell"]
 worst_world, worst_sigma = at_high.stack().idxmin()

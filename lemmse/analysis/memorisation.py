@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lemmse.analysis.evaluate import EQUAL
-from lemmse.analysis.metrics import psnr
+from lemmse.analysis.evaluate import EQUAL, FORMULA, decibel, restore_each, restorers, squared_distances
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import Solver
 
@@ -32,38 +31,45 @@ MEMORISED = 10 * math.log10(2)  # dB, of the gap: the risk on training images is
 _LEAST = 10 ** (-EQUAL / 10)  # a risk below it is rounding
 
 
-@torch.no_grad()
 def image_risks(
     formula: LocalEquivariantMMSE,
     evaluated: dict[str, Tensor],
     sigmas: Iterable[float],
     *,
     net: Solver | None = None,
-    generator: torch.Generator,
+    seed: int,
 ) -> pd.DataFrame:
-    """One row for each sigma, split and image: the cell (N, P) of the formula, B = I.
+    """One row for each split, sigma and image: the cell (N, P) of the formula, B = I.
 
-    Columns: sigma, split, image, risk (mean squared error per pixel), effective (median over pixels of the effective
-    number of samples), and with a network network_risk and network_formula (PSNR in dB, at most `EQUAL`). The noise
-    depends on the generator and on `evaluated` alone, so cells are compared on the same measurements.
+    Args:
+        formula: the LE-MMSE estimator.
+        evaluated: clean images (Q, C, H, W) by split.
+        sigmas: standard deviations of the noise.
+        net: a network that was trained on the images of the formula, or None.
+        seed: of the noise, which depends on it and on the images alone, so that cells are compared on the same
+            measurements.
+
+    Returns:
+        A frame with the columns sigma, split, image, risk (mean squared error per pixel), effective (median over pixels
+        of the effective number of samples), and with a network network_risk and network_formula (PSNR in dB, at most
+        `EQUAL`).
     """
     import pandas as pd
 
+    solvers = restorers(formula, {} if net is None else {"network": net})
     parts = []
-    for sigma in sigmas:
-        for split, x in evaluated.items():
-            y = formula.physics.measure(x, sigma, generator=generator)
-            posterior = formula.posterior(y, sigma)
-            columns = {
-                "risk": (posterior.mean - x).double().square().mean((1, 2, 3)),
-                "effective": posterior.effective_samples.double().flatten(1).median(1).values,
-            }
-            if net is not None:
-                estimate = net(y, sigma)
-                columns["network_risk"] = (estimate - x).double().square().mean((1, 2, 3))
-                columns["network_formula"] = psnr(estimate, posterior.mean).clamp_max(EQUAL)
-            frame = pd.DataFrame({name: values.cpu() for name, values in columns.items()})
-            parts.append(frame.rename_axis("image").reset_index().assign(sigma=sigma, split=split))
+    for restored in restore_each(solvers, formula.physics, evaluated, sigmas, seed=seed, progress=False):
+        estimates, x = restored.estimates, restored.truth
+        columns = {
+            "risk": squared_distances(estimates[FORMULA], x),
+            "effective": restored.posteriors[FORMULA].effective_samples.double().flatten(1).median(1).values,
+        }
+        if net is not None:
+            columns["network_risk"] = squared_distances(estimates["network"], x)
+            columns["network_formula"] = decibel(squared_distances(estimates["network"], estimates[FORMULA]))
+        frame = pd.DataFrame({name: values.cpu() for name, values in columns.items()})
+        frame = frame.rename_axis("image").reset_index()
+        parts.append(frame.assign(sigma=restored.sigma, split=restored.split))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -136,12 +142,16 @@ def best_patch_sizes(frame: pd.DataFrame, *, resamples: int, generator: torch.Ge
     test = frame[frame["split"] == "test"]
     for (sigma, count), part in test.groupby(["sigma", "count"]):
         risks = part.pivot(index="image", columns="patch_size", values="risk")
-        sizes = torch.tensor(risks.columns.to_numpy())
-        values = torch.tensor(risks.to_numpy())
+        sizes = torch.from_numpy(risks.columns.to_numpy())
+        values = torch.from_numpy(risks.to_numpy())
         best = sizes[values.mean(0).argmin()]
-        draws = torch.randint(len(values), (resamples, len(values)), generator=generator)
+        draws = torch.randint(
+            len(values), (resamples, len(values)), generator=generator, dtype=torch.int64, device=generator.device
+        )
         found = sizes[values[draws].mean(1).argmin(1)]
-        low, high = found.double().quantile(torch.tensor([0.05, 0.95], dtype=torch.float64), interpolation="nearest")
+        low, high = found.double().quantile(
+            torch.tensor([0.05, 0.95], dtype=torch.float64, device=found.device), interpolation="nearest"
+        )
         share = (found == best).double().mean()
         measured = {"best": int(best), "low": int(low), "high": int(high), "share": float(share)}
         rows.append({"sigma": sigma, "count": count, **measured})

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lemmse.analysis.evaluate import EQUAL, experiment, restore_one
+from lemmse.analysis.evaluate import FORMULA, decibel, restore_each, restore_one, restorers
+from lemmse.analysis.experiment import experiment
 from lemmse.checks import check_patch_size
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import Solver
@@ -27,7 +28,7 @@ from lemmse.physics.operators import Inpainting
 if TYPE_CHECKING:
     import pandas as pd
 
-Solvers = tuple[LocalEquivariantMMSE, dict[str, Solver]]  # what `comparison.experiment` returns
+Solvers = tuple[LocalEquivariantMMSE, dict[str, Solver]]  # what `experiment` returns
 AGNOSTIC, PINV = "agnostic", "pseudo-inverse"
 HOLE, BLUR = "centre inpainting", "Gaussian blur"
 
@@ -46,7 +47,7 @@ def shared_inputs(lambdas: Iterable[float]) -> dict[str, dict[str, dict[str, Any
 def experiments(
     images: Tensor, lambdas: Iterable[float], architectures: Iterable[str], *, seed: int, **options: Any
 ) -> dict[str, dict[str, Solvers]]:
-    """`comparison.experiment` for each operator and label of `shared_inputs(lambdas)`.
+    """`experiment` for each operator and label of `shared_inputs(lambdas)`.
 
     seed: of masks and trainings. options: what `experiment` takes. The inputs of an operator share one physics.
     """
@@ -70,43 +71,52 @@ def window_regions(mask: Tensor, patch_size: int) -> dict[str, Tensor]:
     return {name: region for name, region in found.items() if bool(region.any())}
 
 
-@torch.no_grad()
 def errors_by_region(
-    solvers: dict[str, Solvers], images: Tensor, sigmas: Iterable[float], *, generator: torch.Generator
+    solvers: dict[str, Solvers], evaluated: dict[str, Tensor], sigmas: Iterable[float], *, seed: int
 ) -> pd.DataFrame:
-    """Errors of the solvers behind each input, all on the same measurements of the images (Q, C, H, W).
+    """Errors of the solvers behind each input, all on the same measurements.
 
-    solvers: formula and networks for each label of an input, all of one physics. One row for each sigma, input, solver
-    ("LE-MMSE" or a network), image and region ("all", and for inpainting those of `window_regions`) with psnr and
-    closeness, the PSNR over the region to the truth and to LE-MMSE in dB, at most `EQUAL`, and effective, the effective
-    number of samples of LE-MMSE (geometric mean). Raises ValueError if the physics differ.
+    Args:
+        solvers: formula and networks for each label of an input, all of one physics.
+        evaluated: clean images (Q, C, H, W) by split.
+        sigmas: standard deviations of the noise.
+        seed: of the noise, see `evaluate.restore_each`.
+
+    Returns:
+        One row for each split, sigma, input, solver ("LE-MMSE" or a network), image and region ("all", and for
+        inpainting those of `window_regions`). Columns: psnr and closeness, the PSNR over the region to the truth and to
+        LE-MMSE in dB, at most 100, and effective, the effective number of samples of LE-MMSE (geometric mean).
+
+    Raises:
+        ValueError: if the physics differ.
     """
     import pandas as pd
-    from tqdm import tqdm
 
-    (physics, *others) = (formula.physics for formula, _ in solvers.values())
-    if any(other is not physics for other in others):
+    (first, *others) = (formula for formula, _ in solvers.values())
+    if any(other.physics is not first.physics for other in others):
         raise ValueError("the solvers need one physics, so that they can share their measurements")
-    regions = {"all": torch.ones(images.shape[-2:], dtype=torch.bool, device=images.device)}
-    if isinstance(physics, Inpainting):
-        patch_size = next(formula.patch_size for formula, _ in solvers.values())
-        regions |= window_regions(physics.mask_on(*images.shape[-2:]).to(images.device), patch_size)
+    regions = {"all": torch.ones(first.shape[1:], dtype=torch.bool, device=first.device)}
+    if isinstance(first.physics, Inpainting):
+        mask = first.physics.mask_on(*first.shape[1:]).to(first.device)
+        regions |= window_regions(mask, first.patch_size)
+    behind = {
+        (label, "LE-MMSE" if name == FORMULA else name): solver
+        for label, (formula, nets) in solvers.items()
+        for name, solver in restorers(formula, nets).items()
+    }
     rows = []
-    for sigma in tqdm(list(sigmas), desc=f"restoring {len(images)} images"):
-        y = physics.measure(images, sigma, generator=generator)
-        for label, (formula, nets) in solvers.items():
-            posterior, z = formula.posterior(y, sigma), formula.pre_inverse(y)
-            found = {"LE-MMSE": posterior.mean} | {name: net(z, sigma) for name, net in nets.items()}
+    for restored in restore_each(behind, first.physics, evaluated, sigmas, seed=seed):
+        for (label, solver), estimate in restored.estimates.items():
+            posterior = restored.posteriors[label, "LE-MMSE"]
             effective = posterior.effective_samples.double().log()
-            for solver, estimate in found.items():
-                errors = torch.stack([(estimate - x).double().square().mean(1) for x in (images, posterior.mean)])
-                for region, inside in regions.items():
-                    decibel = -10 * errors[..., inside].mean(-1).log10()
-                    values = (*decibel.clamp_max(EQUAL), effective[:, inside].mean(-1).exp())
-                    for image, numbers in enumerate(zip(*(v.tolist() for v in values), strict=True)):
-                        row = {"sigma": sigma, "input": label, "solver": solver, "image": image, "region": region}
-                        rows.append(row | dict(zip(("psnr", "closeness", "effective"), numbers, strict=True)))
-    return pd.DataFrame(rows)
+            errors = torch.stack([(estimate - x).double().square().mean(1) for x in (restored.truth, posterior.mean)])
+            for region, inside in regions.items():
+                psnr, closeness = decibel(errors[..., inside].mean(-1)).cpu()
+                columns = {"psnr": psnr, "closeness": closeness, "effective": effective[:, inside].mean(-1).exp().cpu()}
+                frame = pd.DataFrame(columns).rename_axis("image").reset_index()
+                about = {"split": restored.split, "sigma": restored.sigma, "input": label, "solver": solver}
+                rows.append(frame.assign(**about, region=region))
+    return pd.concat(rows, ignore_index=True)
 
 
 def gains(
@@ -115,20 +125,20 @@ def gains(
     sigmas: Iterable[float],
     *,
     baseline: str,
-    generator: torch.Generator,
+    seed: int,
 ) -> pd.DataFrame:
-    """`errors_by_region` for each operator of `solvers` and split of images, with columns operator, split, gain, lost.
+    """`errors_by_region` for each operator of `solvers`, with columns operator, gain, lost.
 
     gain: psnr less that of the same solver, image, noise and region behind the input `baseline`, in dB. lost: the same
     of the mean squared error.
     """
     import pandas as pd
 
-    frames = []
-    for operator, behind in solvers.items():
-        for split, images in evaluated.items():
-            frame = errors_by_region(behind, images, sigmas, generator=generator)
-            frames.append(frame.assign(operator=operator, split=split))
+    levels = list(sigmas)
+    frames = [
+        errors_by_region(behind, evaluated, levels, seed=seed).assign(operator=operator)
+        for operator, behind in solvers.items()
+    ]
     frame = pd.concat(frames).set_index(["operator", "split", "sigma", "solver", "image", "region"])
     of_baseline = frame[frame.input == baseline].psnr.reindex(frame.index)
     frame["gain"], frame["lost"] = frame.psnr - of_baseline, 10 ** (-frame.psnr / 10) - 10 ** (-of_baseline / 10)
@@ -147,9 +157,9 @@ def competitions(
         physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
         if not isinstance(physics, Inpainting):
             raise ValueError(f"competition is mapped behind a mask, that of centre or random inpainting, got {name!r}")
-        image = torch.zeros(1, 1, size, size)
-        family = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv").family
-        found[name] = physics.mask_on(size, size), family.strata, family.competing.reshape(size, size)
+        image = torch.zeros(1, 1, size, size, dtype=torch.float32, device="cpu")
+        features = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv").features
+        found[name] = physics.mask_on(size, size), features.strata, features.competing.reshape(size, size)
     return found
 
 
@@ -164,7 +174,7 @@ def drawn_on(solvers: dict[str, Solvers], errors: pd.DataFrame, *, baseline: str
     found = errors[errors.solver == "LE-MMSE"].pivot_table(["effective", "gain"], "region", "input")
     columns: dict[str, object] = {}
     for label, (formula, _) in solvers.items():
-        mask, competing = formula.physics.mask_on(*formula.shape[1:]), formula.family.competing.cpu()
+        mask, competing = formula.physics.mask_on(*formula.shape[1:]), formula.features.competing.cpu()
         regions = window_regions(mask.cpu(), formula.patch_size)
         competing = competing.reshape(mask.shape).double()
         columns |= {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lemmse.analysis.evaluate import EQUAL, trainings
+from lemmse.analysis.experiment import trainings
 from lemmse.checks import check_choice, check_count, check_images
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import ARCHITECTURES, Solver
@@ -51,9 +51,14 @@ def training_draws(
     check_count(count, "count")
     if not 0 <= sigma_min < 1:
         raise ValueError(f"sigma_min must be in [0, 1), got {sigma_min!r}")
-    rounds = [torch.randperm(len(images), generator=generator) for _ in range(math.ceil(count / len(images)))]
+    device = generator.device
+    rounds = [
+        torch.randperm(len(images), generator=generator, dtype=torch.int64, device=device)
+        for _ in range(math.ceil(count / len(images)))
+    ]
     x = images[torch.cat(rounds)[:count].to(images.device)]
-    strata = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    order = torch.randperm(count, generator=generator, dtype=torch.int64, device=device)
+    strata = (order + torch.rand(count, generator=generator, dtype=torch.float32, device=device)) / count
     sigma = (sigma_min + (1 - sigma_min) * strata).to(images.device, images.dtype)
     return x, physics.measure(x, sigma, generator=generator), sigma
 
@@ -103,54 +108,10 @@ def split_risks(
     return pd.DataFrame({name: split_risk(f, maps[optimum], x)._asdict() for name, f in maps.items()}).T
 
 
-@torch.no_grad()
-def distances(
-    estimators: dict[str, Callable[[Tensor, float], Tensor]],
-    physics: Physics,
-    images: Tensor,
-    sigmas: Iterable[float],
-    *,
-    generator: torch.Generator,
-) -> pd.DataFrame:
-    """How far the estimators of the same measurements are from one another and from the truth, with B = I.
-
-    One row for each sigma, image and pair, in both orders: columns sigma, image, one, other, mse (mean squared
-    difference per pixel, in float64) and psnr (dB, at most `EQUAL`). `other` may be "truth".
-    """
-    import pandas as pd
-    from tqdm import tqdm
-
-    rows = []
-    for sigma in tqdm(list(sigmas), desc=f"restoring {len(images)} images"):
-        y = physics.measure(images, sigma, generator=generator)
-        found = {name: estimate(y, sigma) for name, estimate in estimators.items()} | {"truth": images}
-        for a, b in combinations(found, 2):
-            for image, mse in enumerate((found[a] - found[b]).double().square().mean((1, 2, 3)).tolist()):
-                value = min(EQUAL, -10 * math.log10(mse)) if mse else EQUAL
-                row = {"sigma": sigma, "image": image, "mse": mse, "psnr": value}
-                rows += [{**row, "one": a, "other": b}, {**row, "one": b, "other": a}]
-    return pd.DataFrame(rows)
-
-
-def set_distances(
-    estimators: dict[str, Callable[[Tensor, float], Tensor]],
-    physics: Physics,
-    sets: dict[str, Tensor],
-    sigmas: Iterable[float],
-    *,
-    generator: torch.Generator,
-) -> pd.DataFrame:
-    """`distances` on each of the named sets of images, whose name is in the column split."""
-    import pandas as pd
-
-    frames = {name: distances(estimators, physics, x, sigmas, generator=generator) for name, x in sets.items()}
-    return pd.concat([frame.assign(split=name) for name, frame in frames.items()], ignore_index=True)
-
-
 def error_correlation(pairs: pd.DataFrame, networks: Iterable[str], reference: str, by: list[str]) -> pd.Series:
     """Correlation of `f - reference` between two networks, mean over their pairs, for each of `by`: 0 if independent.
 
-    pairs: what `distances` returns. From `|f - g|^2 = |f - r|^2 + |g - r|^2 - 2 <f - r, g - r>`.
+    pairs: what `evaluate.compare` returns. From `|f - g|^2 = |f - r|^2 + |g - r|^2 - 2 <f - r, g - r>`.
     """
     mse = pairs.groupby(["one", "other", *by]).mse.mean()
     found = []

@@ -47,10 +47,10 @@ def patchwork_table(posterior: Posterior, truth: Tensor, images: Tensor) -> pd.D
     )
     image, row, col = best.unbind(-1)
     own = (images[image, :, row, col].movedim(-1, 1) == truth).all(1)
-    sides = torch.tensor([height, width], device=best.device)
-    together = torch.zeros(count, device=best.device)
+    sides = torch.tensor([height, width], dtype=torch.int64, device=best.device)
+    together = torch.zeros(count, dtype=torch.float32, device=best.device)
     for axis in (1, 2):
-        step = torch.tensor([axis == 1, axis == 2], device=best.device).long()
+        step = torch.tensor([axis == 1, axis == 2], dtype=torch.int64, device=best.device)
         there = best.roll(-1, axis)
         same = (there[..., 0] == best[..., 0]) & (there[..., 1:] == (best[..., 1:] + step) % sides).all(-1)
         together += same.float().mean((1, 2)) / 2
@@ -76,8 +76,8 @@ def heaviest(posterior: Posterior, images: Tensor, number: int = 0) -> tuple[Ten
     """
     image, row, col = posterior.indices[number, ..., 0, :].unbind(-1)
     height, width = image.shape
-    down = torch.arange(height, device=image.device)[:, None]
-    right = torch.arange(width, device=image.device)
+    down = torch.arange(height, dtype=torch.int64, device=image.device)[:, None]
+    right = torch.arange(width, dtype=torch.int64, device=image.device)
     pieces = (image * height + (row - down) % height) * width + (col - right) % width
     return images[image, :, row, col].movedim(-1, 0), pieces
 

@@ -10,13 +10,14 @@ sigma, order by s is order by falling density; densities of different sigma, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.analysis.evaluate import FORMULA, Restorer, restore_each
 from lemmse.checks import check_count
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.estimators.posterior import Posterior
@@ -34,31 +35,38 @@ class Query(NamedTuple):
     surprisal: Tensor
 
 
-@torch.no_grad()
-def query(
-    formula: LocalEquivariantMMSE, images: Tensor, sigmas: Iterable[float], *, generator: torch.Generator
-) -> list[Query]:
-    """Measure the images (Q, C, H, W) at each noise level, and ask the formula for all that it knows of them.
+def surprisals(
+    formula: LocalEquivariantMMSE, sets: Mapping[str, Tensor], sigmas: Iterable[float], *, seed: int
+) -> dict[str, list[Query]]:
+    """Measure the images of each set at each noise level, and ask the formula how rare their patches are.
 
-    Raises ValueError if not all patches are of one stratum, as with a mask behind its inverse or with zero padding.
+    Args:
+        formula: the LE-MMSE estimator.
+        sets: clean images (Q, C, H, W) by the name of their set.
+        sigmas: standard deviations of the noise.
+        seed: of the noise, see `evaluate.restore_each`.
+
+    Returns:
+        For each set, one `Query` for each sigma.
+
+    Raises:
+        ValueError: if not all patches are of one stratum, as with a mask behind its inverse or with zero padding.
     """
-    from tqdm import tqdm
-
-    family, pixels = formula.family, images.shape[-2] * images.shape[-1]
-    if (family.competing != pixels).any():
+    features, pixels = formula.features, math.prod(formula.shape[1:])
+    if (features.competing != pixels).any():
         raise ValueError("densities compare within a stratum only, and not all patches of this formula are of one")
-    rank, log_pdet = formula.z_channels * float(family.rank[0]), formula.z_channels * float(family.log_pdet[0])
-    found = []
-    for sigma in tqdm(list(sigmas), desc=f"density of the patches of {len(images)} images"):
-        y = formula.physics.measure(images, sigma, generator=generator)
-        posterior = formula.posterior(y, sigma)
+    rank, log_pdet = formula.z_channels * float(features.rank[0]), formula.z_channels * float(features.log_pdet[0])
+    queries: dict[str, list[Query]] = {name: [] for name in sets}
+    for restored in restore_each({FORMULA: formula}, formula.physics, sets, sigmas, seed=seed):
+        posterior, sigma = restored.posteriors[FORMULA], restored.sigma
         entropy = rank / 2 * math.log(2 * math.pi * math.e * sigma**2) + log_pdet
-        found.append(Query(sigma, formula.pre_inverse(y), posterior, -posterior.log_density.double() - entropy))
-    return found
+        surprisal = -posterior.log_density.double() - entropy
+        queries[restored.split].append(Query(sigma, formula.pre_inverse(restored.y), posterior, surprisal))
+    return queries
 
 
 @torch.no_grad()
-def pixel_errors(nets: dict[str, Callable[[Tensor, float], Tensor]], queries: Iterable[Query]) -> pd.DataFrame:
+def pixel_errors(nets: Mapping[str, Restorer], queries: Iterable[Query]) -> pd.DataFrame:
     """One row for each sigma, network, image and pixel of the queries, pixels in raster order.
 
     Columns: sigma, network, image, error (squared difference between network and formula, mean over channels),
@@ -68,7 +76,7 @@ def pixel_errors(nets: dict[str, Callable[[Tensor, float], Tensor]], queries: It
 
     frames = []
     for sigma, z, posterior, surprisal in queries:
-        image = torch.arange(len(z)).repeat_interleave(z.shape[2] * z.shape[3])
+        image = torch.arange(len(z), dtype=torch.int64, device="cpu").repeat_interleave(z.shape[2] * z.shape[3])
         known = {"surprisal": surprisal, "variance": posterior.variance.mean(1)}
         for name, net in nets.items():
             columns = {"error": (net(z, sigma) - posterior.mean).square().mean(1), **known}

@@ -36,9 +36,9 @@ def le_mmse(
     if strata is not None:
         labels = strata.flatten()
         competes = (labels[:, None] == labels).repeat(1, BATCH)
-    largest = torch.full((count, pixels, 1), -torch.inf, device=z.device)
-    total = torch.zeros(count, pixels, 1, device=z.device)
-    weighted = torch.zeros(count, pixels, channels, device=z.device)
+    largest = torch.full((count, pixels, 1), -torch.inf, dtype=torch.float32, device=z.device)
+    total = torch.zeros(count, pixels, 1, dtype=torch.float32, device=z.device)
+    weighted = torch.zeros(count, pixels, channels, dtype=torch.float32, device=z.device)
     for a, u in zip(keys.split(BATCH), values.split(BATCH), strict=True):
         patches = _patches(a, patch_size, whitening).flatten(0, 1)
         centres = u.flatten(2).transpose(1, 2).flatten(0, 1)
@@ -57,8 +57,8 @@ def le_mmse(
 def e_mmse(images: Tensor, z: Tensor, sigma: float) -> Tensor:
     """E-MMSE with B = A = I: `sum_{i,g} T_g^-1 x_i w_{i,g}`, `w_{i,g} ~ exp(-|T_g z - x_i|^2 / (2 sigma^2))`."""
     height, width = z.shape[2:]
-    largest = torch.full((len(z), 1), -torch.inf, device=z.device)
-    total = torch.zeros(len(z), 1, device=z.device)
+    largest = torch.full((len(z), 1), -torch.inf, dtype=torch.float32, device=z.device)
+    total = torch.zeros(len(z), 1, dtype=torch.float32, device=z.device)
     weighted = torch.zeros_like(z)
     for a in images.split(WHOLE_BATCH):
         for dy in range(height):

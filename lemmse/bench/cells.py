@@ -16,7 +16,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ from lemmse.bench import baselines
 from lemmse.bench.machine import peak_megabytes, seconds
 from lemmse.checks import check_choice, check_count
 from lemmse.data.sets import is_here, load_images
-from lemmse.estimators.lemmse import MMSE, EquivariantMMSE, LocalEquivariantMMSE
+from lemmse.estimators import MMSE, EquivariantMMSE, LocalEquivariantMMSE
 from lemmse.physics.gallery import make_operator
 
 BASELINE = "baseline"
@@ -140,7 +140,7 @@ def measure(case: Case, roofline: float, *, repeats: int = REPEATS, fresh: bool 
     exact = make_estimator(case, few.double())(y[:1].double(), case.sigma)
     counts = {make_estimator(case, images).engine: case.count, BASELINE: case.baseline_count}
     calls = {name: solver(case, name, images[:count]) for name, count in counts.items()}
-    spent = medians({name: lambda call=call: call(y) for name, call in calls.items()}, y.device, repeats)
+    spent = medians({name: partial(call, y) for name, call in calls.items()}, y.device, repeats)
     rates = {name: case.pairs(counts[name]) / spent[name] for name in counts}
     rows = []
     for name, count in counts.items():
@@ -192,7 +192,7 @@ def _physics(case: Case) -> Any:
 def make_estimator(case: Case, images: Any, engine: str = "auto") -> Any:
     """The estimator of a cell, over images of its own."""
     family = FAMILIES[case.family]
-    given = {"pre_inverse": family.pre_inverse, "engine": engine}
+    given: dict[str, Any] = {"pre_inverse": family.pre_inverse, "engine": engine}
     given |= {"patch_size": case.patch_size} if family.power == 2 else {}
     return family.estimator(images, _physics(case).to(case.device), **given)
 
@@ -206,10 +206,10 @@ def solver(case: Case, engine: str, images: Tensor) -> Callable[[Tensor], Tensor
         return lambda y: baselines.e_mmse(images, y, case.sigma)
     if case.family == "MMSE":
         return lambda y: baselines.mmse(images, y, case.sigma)
-    B, family = estimator.pre_inverse, estimator.family
+    B, features = estimator.pre_inverse, estimator.features
     wide = torch.float64 if case.family == "blur" else images.dtype  # its pseudo-inverse amplifies
-    options = {"whitening": family.whitening} if case.family == "blur" else {}
-    options |= {"strata": family.strata} if case.family == "inpainting" else {}
+    options = {"whitening": features.whitening} if case.family == "blur" else {}
+    options |= {"strata": features.strata} if case.family == "inpainting" else {}
 
     def solve(y: Tensor) -> Tensor:
         keys, z = B.signal(images.to(wide)), B(y.to(wide))

@@ -57,11 +57,11 @@ def library_version() -> str:
 def used() -> dict[str, Any]:
     """What this process ran on, and its peak memory so far in MB: for the record of a run; imports no torch."""
     torch = sys.modules.get("torch")
-    cuda = torch is not None and torch.cuda.is_initialized()
+    cuda = torch.cuda if torch is not None and torch.cuda.is_initialized() else None
     return {
-        "device": torch.cuda.get_device_name() if cuda else _cpu_name(),
+        "device": cuda.get_device_name() if cuda else _cpu_name(),
         "peak_mb": round(_peak_bytes() / 1e6, 1),
-        "gpu_peak_mb": round(torch.cuda.max_memory_allocated() / 1e6, 1) if cuda else None,
+        "gpu_peak_mb": round(cuda.max_memory_allocated() / 1e6, 1) if cuda else None,
         "lemmse": library_version(),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _checks(cases: list[Case], *, full: bool) -> dict[str, Callable[[], Iterable
     """What is checked: each family in one of its cells, and of the identity cost against P and memory against N."""
     first = {case.family: case for case in reversed(cases)}
     found: dict[str, Callable[[], Iterable[Check]]] = {
-        f"posterior, {family}": lambda case=case: cost_of_sources(case) for family, case in first.items()
+        f"posterior, {family}": partial(cost_of_sources, case) for family, case in first.items()
     }
     if "identity" in first:
         many = 60_000 if full else 10_000
@@ -178,7 +179,7 @@ class _Stream:
         generator = torch.Generator().manual_seed(0)
         for start in range(0, self.count, _BATCH):
             size = min(_BATCH, self.count - start)
-            yield torch.rand(size, 1, 28, 28, generator=generator).to(self.device)
+            yield torch.rand(size, 1, 28, 28, generator=generator, dtype=torch.float32, device="cpu").to(self.device)
 
 
 def _stream_megabytes(count: int, device: str) -> float:

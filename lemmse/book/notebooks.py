@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lemmse.book.dependencies import Library
+from lemmse.book.order import in_reading_order
 from lemmse.book.parameters import PRESETS, check_parameters, code_of, read_notebook, read_parameters
 from lemmse.checks import check_choice
 from lemmse.files import writable_folder, write_atomically
@@ -65,8 +66,8 @@ class Project:
 
     @property
     def sources(self) -> list[Path]:
-        """The notebook sources, in reading order."""
-        return sorted((self.root / "notebooks").glob("[0-9]*.py"))
+        """The notebook sources, in reading order: that of the book's table of contents."""
+        return in_reading_order(list((self.root / "notebooks").glob("[0-9]*.py")), self.root / "book" / "_toc.yml")
 
     def source(self, name: str) -> Path:
         """A notebook by path, by stem, or by the two digits that its stem begins with.

@@ -21,7 +21,7 @@ def committed_table(name: str, root: Path | None = None) -> Any:
     if not (folder / f"{name}.csv").exists():
         return Markdown(
             "No run at the paper's scale is committed yet, so this chapter rests on the live results above. "
-            "`python benchmarks/paper_table.py` makes that table on a GPU."
+            "`python benchmarks/campaign.py` makes that table."
         )
     import pandas as pd
 
@@ -30,7 +30,7 @@ def committed_table(name: str, root: Path | None = None) -> Any:
     except (OSError, ValueError) as error:
         raise ValueError(f"results/{name}.csv has no readable provenance {name}.json: {error}") from None
     said = ", ".join(f"{key}: {value}" for key, value in about.items())
-    rows = ["operator", "patch_size", "network", "split"]
+    rows = ["data", "operator", "patch_size", "network", "split"]
     table = pd.read_csv(folder / f"{name}.csv").pivot_table("psnr_mean", rows, "sigma", sort=False)
     return table.style.format(precision=1).set_caption(f"Committed, not live: PSNR to the formula in dB. {said}")
 

@@ -1,8 +1,7 @@
 """Which engine serves a task: its device, dtype, sizes, and whether gradients are asked for.
 
-An engine of the box family has `accumulate(state, queries, keys, values, scale, *, patch_size, strata, first_image)`;
-the plain one in `box` states the contract. `ENGINES` maps their public names to what they can serve and to modules,
-imported when first used.
+`ENGINES` maps the public names of the engines to what they can serve and to modules, imported when first used. What a
+module must have is in `contracts`.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
+from typing import Any
 
 import torch
+
+from lemmse.checks import shown
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Engine:
     streams: bool = False
     in_place: bool = False
 
-    def load(self) -> ModuleType:
-        """Its module."""
+    def load(self) -> Any:
+        """Its module, which fulfills one of the protocols in `contracts`."""
         return import_module(f"lemmse.engines.{self.module}")
 
     def is_made_for(self, task: Task) -> bool:
@@ -74,7 +75,7 @@ class Engine:
 
 
 ENGINES = {
-    "numba": Engine("cpu.box", device="cpu", dtype=torch.float32, differentiable=False, streams=True),
+    "numba": Engine("cpu.box", device="cpu", differentiable=False, streams=True),
     "triton": Engine(
         "cuda.box",
         device="cuda",
@@ -86,10 +87,10 @@ ENGINES = {
         streams=True,
     ),
     "torch": Engine("plain.box"),
-    "mixed": Engine("cpu.gemm", device="cpu", dtype=torch.float32, differentiable=False),
-    "direct": Engine("cpu.whole", device="cpu", dtype=torch.float32, differentiable=False, streams=True, in_place=True),
+    "mixed": Engine("cpu.gemm", device="cpu", differentiable=False),
+    "direct": Engine("cpu.whole", device="cpu", differentiable=False, streams=True, in_place=True),
     "gemm": Engine("plain.gemm"),
-    "position": Engine("plain.gemm"),
+    "position": Engine("plain.position"),
     "correlation": Engine("plain.correlation"),
 }
 
@@ -103,7 +104,7 @@ def choose_engine(names: Iterable[str], task: Task, asked: str = "auto") -> str:
     names = list(names)
     refusals = {name: ENGINES[name].refusal(task) for name in names}
     able = [name for name, refusal in refusals.items() if not refusal]
-    if asked == "auto":
+    if isinstance(asked, str) and asked == "auto":
         for name in names[: names.index(able[0])]:
             if ENGINES[name].is_made_for(task):
                 warnings.warn(
@@ -112,11 +113,11 @@ def choose_engine(names: Iterable[str], task: Task, asked: str = "auto") -> str:
                     stacklevel=2,
                 )
         return able[0]
-    if asked not in able:
-        why = f": {refusals[asked]}" if asked in names else ""
+    if not isinstance(asked, str) or asked not in able:
+        why = f": {refusals[asked]}" if isinstance(asked, str) and asked in names else ""
         gradients = " with gradients" if task.differentiable else ""
         raise ValueError(
-            f"engine {asked!r} cannot serve this operator, pre_inverse and padding in {task.dtype} on {task.device}"
-            f"{gradients}{why}: choose 'auto' or one of {', '.join(map(repr, able))}"
+            f"engine {shown(asked)} cannot serve this operator, pre_inverse and padding in {task.dtype} on "
+            f"{task.device}{gradients}{why}: choose 'auto' or one of {', '.join(map(repr, able))}"
         )
     return asked

@@ -107,15 +107,22 @@ class SoftmaxState:
         """The states of several queries as one, along Q."""
         return SoftmaxState(*map(torch.cat, zip(*(state._fields() for state in states), strict=True)))
 
+    def query(self, n: int) -> SoftmaxState:
+        """The state (1, n) of one query."""
+        return SoftmaxState(*(value[n : n + 1] for value in self._fields()))
+
     def at(self, positions: Tensor) -> SoftmaxState:
         """The rows (Q, len(positions)) of this state."""
         return SoftmaxState(*(value[:, positions] for value in self._fields()))
 
+    def put(self, positions: Tensor, rows: SoftmaxState) -> SoftmaxState:
+        """This state with other `rows` (Q, len(positions)) at the positions."""
+        pairs = zip(self._fields(), rows._fields(), strict=True)
+        return SoftmaxState(*(whole.index_copy(1, positions, new) for whole, new in pairs))
+
     def merge_at(self, positions: Tensor, other: SoftmaxState) -> SoftmaxState:
         """`merge` where `other` has the rows (Q, len(positions)) of `self` only."""
-        part = self.at(positions).merge(other)
-        pairs = zip(self._fields(), part._fields(), strict=True)
-        return SoftmaxState(*(whole.index_copy(1, positions, new) for whole, new in pairs))
+        return self.put(positions, self.at(positions).merge(other))
 
     def _fields(self) -> tuple[Tensor, ...]:
         return (self.max, self.s0, self.s00, self.s1, self.s2, self.top_logits, self.top_sources)

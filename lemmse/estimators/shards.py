@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lemmse.checks import check_tensor
 from lemmse.estimators.mixture import MixtureEstimator
 from lemmse.estimators.posterior import PartialSum, Posterior
 
@@ -32,6 +33,10 @@ def posterior_over_devices(
     """
     if not estimators:
         raise ValueError("at least one estimator is needed, got none")
+    for estimator in estimators:
+        if not isinstance(estimator, MixtureEstimator):
+            raise ValueError(f"estimators must be estimators of lemmse, got {type(estimator).__name__}")
+    check_tensor(y, "y")
     first = estimators[0]
 
     def partial(estimator: MixtureEstimator) -> PartialSum:

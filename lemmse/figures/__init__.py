@@ -9,6 +9,7 @@ from lemmse.figures.maps import cell_maps, patch_size_choice, risks_over_count
 from lemmse.figures.pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
 from lemmse.figures.style import OTHERS, STYLES, new_figure, style
 from lemmse.figures.sweeps import save_figure, sweep_lines
+from lemmse.figures.tables import mean_and_spread, plus_minus, rounded
 
 __all__ = [
     "OTHERS",
@@ -24,6 +25,7 @@ __all__ = [
     "error_over_surprisal",
     "gallery",
     "input_lines",
+    "mean_and_spread",
     "new_figure",
     "note_distance",
     "note_input",
@@ -32,10 +34,12 @@ __all__ = [
     "patch_lottery",
     "patch_size_choice",
     "patchwork",
+    "plus_minus",
     "psnr_lines",
     "quartile_lines",
     "risk_floor",
     "risks_over_count",
+    "rounded",
     "save_figure",
     "style",
     "sweep_lines",

@@ -54,7 +54,9 @@ def density_maps(rows: dict[str, tuple[Query, Tensor]], image: int) -> Figure:
         draw_image(line[1], query.posterior.mean[image])
         for axis, values in ((line[2], query.surprisal[image]), (line[3], error[image].sqrt())):
             values = values.cpu()
-            ends = torch.quantile(values.double(), torch.tensor([0.02, 0.98], dtype=torch.float64)).tolist()
+            ends = torch.quantile(
+                values.double(), torch.tensor([0.02, 0.98], dtype=torch.float64, device=values.device)
+            ).tolist()
             drawn = axis.imshow(values.numpy(), cmap="viridis", vmin=ends[0], vmax=ends[1], interpolation="nearest")
             axis.set(xticks=[], yticks=[])
             figure.colorbar(drawn, ax=axis, shrink=0.85)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from lemmse.analysis.metrics import psnr
-from lemmse.estimators.features import RANGE_RTOL
 from lemmse.figures.style import new_figure, style
+from lemmse.physics.spectra import RANGE_RTOL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def input_lines(
     for axis in axes[-1]:
         axis.set_xlabel("noise level sigma")
     entries = [Line2D([], [], label=name, **look) for name, look in looks.items()]
-    grey = {"color": "#444444", "marker": "o"}
+    grey: dict[str, Any] = {"color": "#444444", "marker": "o"}
     entries.append(Line2D([], [], label="formula", **grey))
     entries.append(Line2D([], [], label="network", linestyle="--", markerfacecolor="white", **grey))
     figure.legend(handles=entries, loc="outside right upper", fontsize=8)

@@ -79,7 +79,7 @@ def patch_lottery(
     limits = (min(float(sources.min()), estimate, truth), max(float(sources.max()), estimate, truth))
     shown = [("noisy patch", noisy, "")]
     for i, source in enumerate(sources):
-        shown.append((f"{100 * float(weights[i]):.0f} %", source, f"centre {float(values[i]):.2f}"))
+        shown.append((f"{100 * float(weights[i]):.0f} %", source, f"center {float(values[i]):.2f}"))
     for name, value in (("output", estimate), ("truth", truth)):
         shown.append((name, torch.full_like(noisy, value), f"{value:.2f}"))
     across = -(-len(shown) // 2)
@@ -105,7 +105,7 @@ def _frame(axes: Axes, corner: tuple[float, float], side: float) -> None:
 
 
 def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figure:
-    """For each label: a measurement, its estimate, the hard patchwork of `patchwork.heaviest`, and effective samples.
+    """For each label: a measurement, its estimate, the hard patchwork of `sources.heaviest`, and N_eff.
 
     rows: a measurement (C, H, W), and a posterior with sources whose first query it is. images: the training images.
     """
@@ -124,7 +124,7 @@ def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figu
         for axis in line[3:]:
             axis.set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
-    titles = ("measurement", "estimate", "heaviest\npatches", "their\npieces", "effective\nsamples")
+    titles = ("measurement", "estimate", "heaviest\npatches", "their\npieces", "effective\npatches")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
     figure.colorbar(drawn, ax=[line[4] for line in axes], shrink=0.6, label="patches that share the weight")
@@ -139,6 +139,6 @@ def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int,
         for axis in line[1 + len(found) :]:
             axis.axis("off")
         for axis, source in zip(line[1:], found, strict=False):
-            draw_image(axis, source.image, f"{100 * source.weight:.2g} %", f"centre {source.value:.2f}")
+            draw_image(axis, source.image, f"{100 * source.weight:.2g} %", f"center {source.value:.2f}")
             _frame(axis, (source.col - patch_size / 2, source.row - patch_size / 2), patch_size)
     return figure

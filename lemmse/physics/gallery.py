@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lemmse.checks import check_choice, check_count, check_positive
+from lemmse.checks import check_choice, check_count, check_generator, check_positive
 from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Physics
 
 HIDDEN = 0.3  # of the pixels, in random inpainting
@@ -16,6 +16,8 @@ SAMPLED = 1 / 4  # of the columns of the spectrum, those of lowest frequency; an
 OPERATORS = ("denoising", "centre inpainting", "random inpainting", "Gaussian blur")
 FOURIER = "Fourier sampling"
 
+_LARGEST = 8192  # pixels along a side
+
 
 def make_operator(name: str, height: int, width: int, generator: torch.Generator) -> Physics:
     """The operator `name`, of `OPERATORS` or `FOURIER`, for images of H x W pixels.
@@ -25,37 +27,44 @@ def make_operator(name: str, height: int, width: int, generator: torch.Generator
     with `|f| <= W/8` and a quarter of the others, drawn in pairs f and -f. Raises ValueError for an unknown name.
     """
     check_choice(name, (*OPERATORS, FOURIER), "operator")
+    height, width = (check_count(n, side, maximum=_LARGEST) for n, side in ((height, "height"), (width, "width")))
+    check_generator(generator, optional=False)
     if name == "denoising":
         return Denoising()
     if name == FOURIER:
         return FourierSampling(column_mask(height, width, generator))
     if name == "Gaussian blur":
         return Blur(gaussian_kernel(BLUR_STD, radius=min(3, (min(height, width) - 1) // 2)))
-    mask = torch.ones(height, width, dtype=torch.bool)
+    mask = torch.ones(height, width, dtype=torch.bool, device="cpu")
     if name == "centre inpainting":
         side = round(SQUARE * min(height, width))
         top, left = (height - side) // 2, (width - side) // 2
         mask[top : top + side, left : left + side] = False
     else:
-        hidden = torch.randperm(height * width, generator=generator)[: round(HIDDEN * height * width)]
+        hidden = _shuffled(height * width, generator)[: round(HIDDEN * height * width)]
         mask.view(-1)[hidden] = False
     return Inpainting(mask)
 
 
 def column_mask(height: int, width: int, generator: torch.Generator) -> Tensor:
     """Which frequencies (H, W), in `fft2` order, are measured: whole columns, f and -f alike, as in accelerated MRI."""
-    frequency = (torch.fft.fftfreq(width) * width).abs().round()
+    frequency = (torch.fft.fftfreq(width, dtype=torch.float64, device="cpu") * width).abs().round()
     low = frequency <= SAMPLED * width / 2
     others = frequency[~low].unique()
-    drawn = others[torch.randperm(len(others), generator=generator)[: round(SAMPLED * len(others))]]
+    drawn = others[_shuffled(len(others), generator)[: round(SAMPLED * len(others))]]
     return (low | torch.isin(frequency, drawn)).expand(height, width).clone()
+
+
+def _shuffled(count: int, generator: torch.Generator) -> Tensor:
+    """The numbers 0 .. count - 1 in an order drawn by the generator, on the CPU."""
+    return torch.randperm(count, generator=generator, dtype=torch.int64, device=generator.device).cpu()
 
 
 def gaussian_kernel(std: float, radius: int) -> Tensor:
     """Samples of a Gaussian of standard deviation `std` pixels on (2 radius + 1)^2 pixels, sum 1, float64."""
     check_positive(std, "std")
     check_count(radius, "radius", minimum=0)
-    axis = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    axis = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
     profile = torch.exp(-0.5 * (axis / std).square())
     kernel = profile[:, None] * profile
     return kernel / kernel.sum()

@@ -17,10 +17,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_batch, check_sigma
+from lemmse.checks import check_batch, check_count, check_tensor, shown
+from lemmse.physics.noise import add_noise
+from lemmse.physics.spectra import RTOL, filter_images, invert_matrix, invert_spectrum
 
+FLOATS = (torch.float32, torch.float64)
 COMPLEX = (torch.complex64, torch.complex128)
-RTOL = 1e-6
 
 
 class Physics(nn.Module):
@@ -28,15 +30,15 @@ class Physics(nn.Module):
 
     def A(self, x: Tensor) -> Tensor:
         """Noiseless measurement of the images x (Q, C, H, W)."""
-        raise NotImplementedError
+        raise ValueError(_lacks(self, "A"))
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """Adjoint: `Re <A x, y> = <x, A_adjoint(y)>`, measurements to images (Q, C, H, W)."""
-        raise NotImplementedError
+        raise ValueError(_lacks(self, "A_adjoint"))
 
     def A_dagger(self, y: Tensor) -> Tensor:
         """Moore-Penrose pseudo-inverse, measurements to images (Q, C, H, W)."""
-        raise NotImplementedError
+        raise ValueError(_lacks(self, "A_dagger"))
 
     def measure(self, x: Tensor, sigma: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
         """`A x + e`, e ~ N(0, sigma^2 I) on every measurement, unseen pixels and both complex parts included.
@@ -44,15 +46,11 @@ class Physics(nn.Module):
         x: (Q, C, H, W). sigma: number or (Q,), positive (`A` gives the noiseless measurement). generator: source of the
         noise, on any device. Raises ValueError for a sigma that is not positive and finite.
         """
-        clean = self.A(x)
-        sigma = check_sigma(sigma, len(clean), clean)
-        device = clean.device if generator is None else generator.device
-        real_dtype = clean.real.dtype
-        shape = (2, *clean.shape) if clean.is_complex() else clean.shape
-        noise = torch.randn(shape, generator=generator, dtype=real_dtype, device=device).to(clean.device)
-        if clean.is_complex():
-            noise = torch.complex(noise[0], noise[1])
-        return clean + sigma.reshape(-1, *[1] * (clean.ndim - 1)) * noise
+        return add_noise(self.A(x), sigma, generator)
+
+    def to_image(self, y: Tensor) -> Tensor:
+        """The physics-agnostic input of a network: the measurements y themselves, where they are images."""
+        return y
 
 
 class DiagonalPhysics(Physics):
@@ -81,7 +79,7 @@ class Denoising(DiagonalPhysics):
 
     def mask_on(self, height: int, width: int) -> Tensor:
         """All ones."""
-        return torch.ones(height, width, dtype=torch.float64)
+        return torch.ones(height, width, dtype=torch.float64, device="cpu")
 
     def A(self, x: Tensor) -> Tensor:
         """x itself."""
@@ -116,6 +114,7 @@ class CirculantPhysics(Physics):
 
     def A_dagger(self, y: Tensor) -> Tensor:
         """`F^-1 [1[t > 0] / t] F A^T y`, computed in float64."""
+        check_batch(y, "measurements", FLOATS + COMPLEX)
         back = self.A_adjoint(y.to(torch.complex128 if y.is_complex() else torch.float64))
         inverse = invert_spectrum(self.normal_spectrum(*back.shape[-2:]), RTOL)
         return filter_images(back, inverse).to(y.real.dtype)
@@ -129,14 +128,10 @@ class Blur(CirculantPhysics):
 
     def __init__(self, kernel: Tensor) -> None:
         super().__init__()
-        if not isinstance(kernel, Tensor) or kernel.ndim != 2 or kernel.numel() == 0:
-            found = tuple(kernel.shape) if isinstance(kernel, Tensor) else type(kernel).__name__
-            raise ValueError(f"kernel must be a tensor of shape (kh, kw), got {found}")
-        if kernel.is_complex() or not bool(torch.isfinite(kernel).all()):
-            raise ValueError("kernel must be real and finite, but it is complex or holds NaN or infinity")
-        if not bool((kernel != 0).any()):
+        values = _constant(kernel, "kernel", "(kh, kw)")
+        if not bool((values != 0).any()):
             raise ValueError("kernel must not be all zero: it would erase every image")
-        self.register_buffer("kernel", kernel.detach().to(torch.float64))
+        self.register_buffer("kernel", values)
 
     def transfer(self, height: int, width: int) -> Tensor:
         """`fft2` of the kernel centred at the origin, (H, W) complex128."""
@@ -188,8 +183,7 @@ class FourierSampling(CirculantPhysics):
         check_batch(y, "measurements", COMPLEX)
         return self.to_image(y * _of_size(self.mask, *y.shape[-2:]).to(y.device, y.real.dtype))
 
-    @staticmethod
-    def to_image(y: Tensor) -> Tensor:
+    def to_image(self, y: Tensor) -> Tensor:
         """`Re F^H y`, without the mask: the physics-agnostic input, whose noise is white."""
         return torch.fft.ifft2(check_batch(y, "measurements", COMPLEX), norm="ortho").real
 
@@ -203,13 +197,8 @@ class Linear(Physics):
 
     def __init__(self, matrix: Tensor, shape: tuple[int, int] | None = None) -> None:
         super().__init__()
-        if not isinstance(matrix, Tensor) or matrix.ndim != 2 or matrix.numel() == 0:
-            found = tuple(matrix.shape) if isinstance(matrix, Tensor) else type(matrix).__name__
-            raise ValueError(f"matrix must be a tensor of shape (M, H*W), got {found}")
-        if matrix.is_complex() or not bool(torch.isfinite(matrix).all()):
-            raise ValueError("matrix must be real and finite, but it is complex or holds NaN or infinity")
-        self.register_buffer("matrix", matrix.detach().to(torch.float64))
-        self.shape = shape
+        self.register_buffer("matrix", _constant(matrix, "matrix", "(M, H*W)"))
+        self.shape = None if shape is None else _check_image_shape(shape, self.matrix.shape[1])
 
     def matrix_on(self, height: int, width: int) -> Tensor:
         """The matrix (M, H*W) float64, for images of H x W pixels; raises ValueError if its width is another."""
@@ -234,8 +223,8 @@ class Linear(Physics):
         return self._to_images(y, invert_matrix(self.matrix, RTOL))
 
     def _to_images(self, y: Tensor, matrix: Tensor) -> Tensor:
-        flat = y.flatten(2)
-        if y.ndim < 3 or flat.shape[-1] != matrix.shape[1]:
+        flat = check_batch(y, "measurements", dims=(3, 4)).flatten(2)
+        if flat.shape[-1] != matrix.shape[1]:
             raise ValueError(f"measurements must hold {matrix.shape[1]} values a channel, got shape {tuple(y.shape)}")
         pixels = matrix.shape[0]
         side = round(pixels**0.5)
@@ -258,8 +247,7 @@ class Nonlinear(Physics):
         """`fn(x)`."""
         y = self.fn(check_batch(x, "images"))
         if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[0] != x.shape[0] or y.shape[2:] != x.shape[2:]:
-            found = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-            raise ValueError(f"fn must keep the batch, height and width of {tuple(x.shape)}, but returned {found}")
+            raise ValueError(f"fn must keep the batch, height and width of {tuple(x.shape)}, but returned {shown(y)}")
         return y
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -271,44 +259,9 @@ class Nonlinear(Physics):
         raise ValueError("a nonlinear map has no pseudo-inverse: use pre_inverse='identity'")
 
 
-def filter_images(x: Tensor, spectrum: Tensor) -> Tensor:
-    """`F^-1 [spectrum * F x]` of real images, computed in float64 and returned in the dtype of x."""
-    return torch.fft.ifft2(torch.fft.fft2(x.double()) * spectrum.to(x.device)).real.to(x.dtype)
-
-
-def invert_spectrum(t: Tensor, rtol: float) -> Tensor:
-    """`1/t` where sqrt(t), a singular value, exceeds rtol of the largest, else 0; warns where the rank is ambiguous."""
-    values = t.clamp_min(0).sqrt()
-    kept = kept_values(values, rtol, "singular value")
-    return torch.where(kept, 1 / t.where(kept, torch.ones_like(t)), torch.zeros_like(t))
-
-
-def invert_matrix(matrix: Tensor, rtol: float) -> Tensor:
-    """Pseudo-inverse of a matrix by its SVD, cut at rtol of the largest singular value; warns as `kept_values`."""
-    left, values, right = torch.linalg.svd(matrix.double(), full_matrices=False)
-    kept = kept_values(values, rtol, "singular value")
-    return (right[kept].T / values[kept]) @ left[:, kept].T
-
-
-def kept_values(values: Tensor, rtol: float, what: str) -> Tensor:
-    """Which non-negative values count as non-zero: those above rtol of the largest. Warns if one is within 3x of it."""
-    largest = values.max() if values.numel() else values.new_zeros(())
-    cut = rtol * largest
-    close = (values > cut / 3) & (values < cut * 3)
-    if bool(close.any()):
-        value = float(values[close][0])
-        warnings.warn(
-            f"ambiguous rank: {what} {value:.3g} is within 3 x of the cut {float(cut):.3g}, {rtol:g} of the largest",
-            UserWarning,
-            stacklevel=2,
-        )
-    return values > cut
-
-
 def check_mask(mask: Tensor) -> Tensor:
     """Return a mask of zeros and ones as (H, W) float64; raises ValueError for other shapes and values."""
-    if not isinstance(mask, Tensor):
-        raise ValueError(f"mask must be a torch tensor, got {type(mask).__name__}")
+    check_tensor(mask, "mask")
     if mask.ndim not in (2, 3, 4) or mask.numel() == 0 or any(n != 1 for n in mask.shape[:-2]):
         raise ValueError(
             "mask must be of shape (H, W), (1, H, W) or (1, 1, H, W), the same for all channels, "
@@ -318,7 +271,53 @@ def check_mask(mask: Tensor) -> Tensor:
     wrong = (values != 0) & (values != 1)
     if bool(wrong.any()):
         raise ValueError(f"mask must hold only 0 and 1 (1 = seen), got {values[wrong][0].item()}")
-    return values.to(torch.float64)
+    return _constant(values, "mask", "(H, W)")
+
+
+def check_gaussian(physics: Physics) -> None:
+    """Warn or raise where an operator has noise of its own, because the theory here is that of white Gaussian noise.
+
+    Raises ValueError for a `noise_model` that is not Gaussian by its name; warns about a `measure` that is overridden.
+    """
+    name, model = type(physics).__name__, getattr(physics, "noise_model", None)
+    if model is not None and "gaussian" not in type(model).__name__.lower():
+        raise ValueError(
+            f"the noise model of {name} is {type(model).__name__}, but the formulas hold for white Gaussian noise only"
+        )
+    if getattr(physics.measure, "__func__", None) is not Physics.measure:
+        warnings.warn(
+            f"{name} has a measure of its own: the formulas hold only if it adds white Gaussian noise of standard "
+            "deviation sigma",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+@torch.inference_mode(False)
+def _constant(values: Tensor, name: str, shape: str) -> Tensor:
+    """A copy of a real, finite matrix in float64, which gradients may pass even if it was made in inference mode."""
+    check_tensor(values, name)
+    if values.ndim != 2 or values.numel() == 0:
+        raise ValueError(f"{name} must be a tensor of shape {shape}, got {tuple(values.shape)}")
+    if values.is_complex() or not bool(torch.isfinite(values).all()):
+        raise ValueError(f"{name} must be real and finite, but it is complex or holds NaN or infinity")
+    return values.detach().to(torch.float64, copy=True)
+
+
+def _check_image_shape(shape: tuple[int, int], pixels: int) -> tuple[int, int]:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"shape must be a pair (H, W), got {shown(shape)}")
+    height, width = (check_count(side, "shape") for side in shape)
+    if height * width != pixels:
+        raise ValueError(f"shape must have the {pixels} pixels of the columns of the matrix, got {shown(shape)}")
+    return height, width
+
+
+def _lacks(physics: Physics, method: str) -> str:
+    return (
+        f"{type(physics).__name__} has no {method}: use Denoising, Inpainting, Blur, FourierSampling, Linear or "
+        f"Nonlinear, or define {method} in a subclass"
+    )
 
 
 def _of_size(mask: Tensor, height: int, width: int) -> Tensor:

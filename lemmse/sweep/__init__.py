@@ -4,12 +4,4 @@ from __future__ import annotations
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "execute": ["sweep"],
-        "grid": ["grid_points", "read_grid"],
-        "runs": ["Plan"],
-        "table": ["collect", "read_table"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

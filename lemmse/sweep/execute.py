@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Generator, Iterator
@@ -10,6 +9,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lemmse.bench.cores import cores
 from lemmse.book.notebooks import Project, library_digest
 from lemmse.checks import check_count, check_positive
 from lemmse.sweep.cluster import connect, run_on_cluster
@@ -64,11 +64,6 @@ def sweep(
         outcomes = stack.enter_context(closing(run_on_cluster(todo, client) if client else run_here(todo, jobs)))
         _store(plan, outcomes, len(done), progress)
         return collect(folder)
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_here(jobs: list[Job], at_once: int) -> Generator[tuple[str, Outcome], None, None]:

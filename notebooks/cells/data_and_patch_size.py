@@ -33,7 +33,7 @@ import torch
 from myst_nb import glue
 
 from lemmse import Denoising, load_images
-from lemmse.analysis.evaluate import experiment
+from lemmse.analysis.experiment import experiment
 from lemmse.analysis.memorisation import image_risks, to_text
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -52,7 +52,7 @@ found = image_risks(
     {"training": images[:recalled], "test": test},
     sigmas,
     net=nets.get(architecture),
-    generator=torch.Generator().manual_seed(seed),
+    seed=seed,
 )
 found.groupby(["sigma", "split"]).mean(numeric_only=True).drop(columns="image")
 

@@ -32,8 +32,7 @@ PHYSICS = lemmse.Denoising()
 
 def cell(images, evaluated, patch_size=3, sigmas=(0.2,), **options) -> pd.DataFrame:
     formula = lemmse.LocalEquivariantMMSE(images, PHYSICS, patch_size=patch_size)
-    generator = torch.Generator().manual_seed(0)
-    frame = image_risks(formula, evaluated, sigmas, generator=generator, **options)
+    frame = image_risks(formula, evaluated, sigmas, seed=0, **options)
     return frame.assign(count=len(images), patch_size=patch_size)
 
 
@@ -42,9 +41,9 @@ def test_risks_are_those_of_the_formula_on_one_noise():
     evaluated = {"training": x[:2], "test": random_images(3, 1, 7, 8, seed=1)}
     found = cell(x, evaluated, sigmas=(0.1, 0.3), net=lambda y, sigma: y)
     assert found.groupby(["sigma", "split"]).size().tolist() == [3, 2, 3, 2]
-    g = torch.Generator().manual_seed(0)
-    for sigma in (0.1, 0.3):
-        for split, truth in evaluated.items():
+    for split, truth in evaluated.items():
+        g = torch.Generator().manual_seed(0)
+        for sigma in (0.1, 0.3):
             y = PHYSICS.measure(truth, sigma, generator=g)
             posterior = lemmse.LocalEquivariantMMSE(x, PHYSICS, patch_size=3).posterior(y, sigma)
             rows = found[(found.sigma == sigma) & (found.split == split)]

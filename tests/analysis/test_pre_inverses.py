@@ -10,7 +10,7 @@ import torch
 
 import lemmse
 from lemmse import figures
-from lemmse.analysis.evaluate import experiment
+from lemmse.analysis.experiment import experiment
 from lemmse.analysis.pre_inverses import (
     AGNOSTIC,
     BLUR,
@@ -27,8 +27,7 @@ from lemmse.analysis.pre_inverses import (
     window_regions,
 )
 from lemmse.analysis.risk import training_draws
-from lemmse.analysis.second_moments import affine_table, noise_covariance, patch_moments
-from lemmse.patches import extract_patches
+from lemmse.analysis.second_moments import affine_table, noise_covariance
 from lemmse.physics.gallery import FOURIER, make_operator
 from lemmse.physics.preinverse import pre_inverse
 from tests.conftest import random_images
@@ -60,7 +59,7 @@ def test_regions_of_a_square_hole():
 
 
 def test_gains_are_differences_on_the_same_measurements(behind):
-    frame = gains({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], baseline="agnostic", generator=generator())
+    frame = gains({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], baseline="agnostic", seed=0)
     assert len(frame) == 2 * 2 * 2 * 3 * 5
     assert (frame[frame.input == "agnostic"].gain == 0).all()
     squared = 10 ** (-frame.psnr / 10)
@@ -77,11 +76,11 @@ def test_gains_are_differences_on_the_same_measurements(behind):
 def test_inputs_of_several_operators_share_no_measurements(behind):
     other = experiment(X, lemmse.Inpainting(MASK), [], patch_size=3, seed=0)
     with pytest.raises(ValueError, match="need one physics"):
-        errors_by_region({**behind, "other": other}, X[:1], [0.1], generator=generator())
+        errors_by_region({**behind, "other": other}, {"x": X[:1]}, [0.1], seed=0)
 
 
 def test_what_a_formula_can_draw_on(behind):
-    errors = gains({"hole": behind}, {"test": X[:2]}, [0.2], baseline="agnostic", generator=generator())
+    errors = gains({"hole": behind}, {"test": X[:2]}, [0.2], baseline="agnostic", seed=0)
     table = drawn_on(behind, errors, baseline="agnostic")
     assert (table["competing, agnostic"] == 110).all()
     assert table["competing, aware"].tolist() == pytest.approx([61, 2, 2.5, 9])  # sides of 3, corners alone
@@ -141,49 +140,25 @@ def test_noise_of_what_was_not_measured_only_harms(name):
     assert lost.mean() < 0
 
 
-@pytest.mark.parametrize(("name", "lam"), [("identity", 1.0), ("pinv", 1.0), ("tikhonov", 0.1)])
-def test_moments_against_draws(name, lam):
+def test_the_table_of_affine_maps_says_risk_and_directions():
     physics = lemmse.Blur(torch.tensor([[0.2, 0.6, 0.2]]))
-    B = pre_inverse(physics, name, (11, 10), tikhonov_lambda=lam)
-    moments = patch_moments(X, B, 3)
-    g = generator()
-    x = X[torch.randint(len(X), (4000,), generator=g)].double()
-    z = B(physics.measure(x, 0.3, generator=g))
-    patches = extract_patches(z, 3).flatten(0, 2)
-    design = torch.cat([patches, torch.ones(len(patches), 1, dtype=patches.dtype)], 1)
-    fit = torch.linalg.lstsq(design, x.flatten()[:, None])[0]
-    drawn = float((design @ fit - x.flatten()[:, None]).square().mean())
-    assert moments.affine_risk(0.3) == pytest.approx(drawn, rel=0.03)
-    noise = extract_patches(B(physics.measure(torch.zeros_like(x), 1.0, generator=g)), 3).flatten(0, 2)
-    torch.testing.assert_close(noise.T @ noise / len(noise), moments.noise, rtol=0.05, atol=0.05)
-
-
-def test_moments_and_the_formula():
-    physics = lemmse.Blur(torch.tensor([[0.2, 0.6, 0.2]]))
-    formula = lemmse.LocalEquivariantMMSE(X, physics, patch_size=3, pre_inverse="tikhonov")
-    x = X.repeat(8, 1, 1, 1)
-    y = physics.measure(x, 0.3, generator=generator())
-    risk = float((formula(y, 0.3) - x).square().mean())
-    moments = patch_moments(X, formula.pre_inverse, 3)
-    assert risk < 1.02 * moments.affine_risk(0.3)
-    assert moments.directions(1e-6) == 9
-    assert moments.directions(1e6) == 0
-    with pytest.raises(ValueError, match="sigma"):
-        moments.affine_risk(0.0)
-    table = affine_table(X, {"one\ntwo": formula}, iter([0.3]))
-    expected = f"{-10 * math.log10(moments.affine_risk(0.3)):.1f} ({moments.directions(0.3)})"
+    formula = lemmse.LocalEquivariantMMSE(X, physics, patch_size=3, pre_inverse="tikhonov", tikhonov_lambda=0.1)
+    options = {"patch_size": 3, "pre_inverse": "tikhonov", "tikhonov_lambda": 0.1}
+    affine = lemmse.AffineMMSE(X, physics, **options)
+    table = affine_table({"one\ntwo": formula}, iter([0.3]))
+    expected = f"{-10 * math.log10(affine.risk(0.3)):.1f} ({affine.directions(0.3):g})"
     assert table.loc["one two", "0.3"] == expected
 
 
 def test_a_mask_has_no_one_covariance():
     with pytest.raises(ValueError, match="depends on the position"):
-        noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "pinv", (11, 10)), 3)
-    white = noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "identity", (11, 10)), 3)
+        noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "pinv", (11, 10)), 3, 11, 10)
+    white = noise_covariance(pre_inverse(lemmse.Inpainting(MASK), "identity", (11, 10)), 3, 11, 10)
     torch.testing.assert_close(white, torch.eye(9).double())
 
 
 def test_figures_of_inputs(behind):
-    frame = gains({"hole": behind}, {"test": X[:2]}, [0.1, 0.4], baseline="agnostic", generator=generator())
+    frame = gains({"hole": behind}, {"test": X[:2]}, [0.1, 0.4], baseline="agnostic", seed=0)
     lines = figures.input_lines(frame, "gain", "region", "split", inputs=["agnostic", "aware"], label="dB", level=0)
     assert len(lines.axes) == 5
     assert [len(axis.lines) for axis in lines.axes] == [5] * 5

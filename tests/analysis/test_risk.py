@@ -6,11 +6,9 @@ import pytest
 import torch
 
 import lemmse
-from lemmse.analysis.evaluate import EQUAL
+from lemmse.analysis.evaluate import compare
 from lemmse.analysis.risk import (
-    distances,
     error_correlation,
-    set_distances,
     split_risk,
     split_risks,
     training_draws,
@@ -68,28 +66,11 @@ def test_split_risks_are_those_of_one_batch():
     assert found.loc["best", "risk"] == found.loc["best", "floor"] == pytest.approx(found.loc["measurement", "floor"])
 
 
-def test_distances_are_those_between_all_pairs():
-    estimators = {"same": lambda y, sigma: X[:2] + 0 * y, "half": lambda y, sigma: X[:2] - 0.1}
-    found = distances(estimators, PHYSICS, X[:2], [0.1, 0.2], generator=torch.Generator().manual_seed(0))
-    assert len(found) == 2 * 2 * 3 * 2  # sigmas, images, pairs, orders
-    mean = found.groupby(["one", "other"]).psnr.mean()
-    assert mean["half", "truth"] == mean["truth", "half"] == pytest.approx(20)
-    assert mean["same", "truth"] == EQUAL
-    assert mean["same", "half"] == pytest.approx(20)
-
-
-def test_distances_on_sets_name_the_set():
-    sets = {"a": X[:1], "b": X[1:3]}
-    found = set_distances({"m": lambda y, s: y}, PHYSICS, sets, [0.1], generator=torch.Generator().manual_seed(0))
-    assert found.groupby("split").image.nunique().to_dict() == {"a": 1, "b": 2}
-    assert found.index.is_unique
-
-
 def test_correlation_of_errors():
     g = torch.Generator().manual_seed(0)
     a, b = (0.1 * torch.randn(X.shape, generator=g, dtype=X.dtype) for _ in range(2))
     estimators = {"r": lambda y, s: X, "a": lambda y, s: X + a, "2a": lambda y, s: X + 2 * a, "b": lambda y, s: X + b}
-    pairs = distances(estimators, PHYSICS, X, [0.1], generator=g)
+    pairs = compare(estimators, PHYSICS, {"x": X}, [0.1], seed=0, progress=False)
     assert error_correlation(pairs, ["a", "2a"], "r", ["sigma"])[0.1] == pytest.approx(1)
     expected = float((a * b).sum() / (a.norm() * b.norm()))
     assert error_correlation(pairs, ["a", "b"], "r", ["sigma"])[0.1] == pytest.approx(expected)

@@ -12,39 +12,35 @@ import torch
 import lemmse
 from lemmse import figures
 from lemmse.analysis.risk import training_checkpoints
-from lemmse.analysis.surprisal import deciles, pixel_errors, query, rank_correlation
+from lemmse.analysis.surprisal import deciles, pixel_errors, rank_correlation, surprisals
 from tests.conftest import random_images
 
 X = random_images(4, 1, 6, 6)
 FORMULA = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
 
 
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
 def test_surprisal_of_a_lone_patch_is_minus_the_log_of_its_share():
     x = torch.full((64, 1, 6, 6), 0.3, dtype=torch.float64)
     x[:, 0, 2, 2] = 0.9  # 1 patch of 36 has it in its centre, others elsewhere, and 27 do not have it
     formula = lemmse.LocalEquivariantMMSE(x[:1], lemmse.Denoising(), patch_size=3)
-    (found,) = query(formula, x, [0.02], generator=seeded())
+    (found,) = surprisals(formula, {"x": x}, [0.02], seed=0)["x"]
     mean = found.surprisal.mean(0)
     assert float(mean[2, 2]) == pytest.approx(math.log(36), abs=4 * math.sqrt(9 / 2 / 64))
     assert float(mean[5, 5]) == pytest.approx(-math.log(27 / 36), abs=4 * math.sqrt(9 / 2 / 64))
 
 
 def test_surprisal_falls_as_density_rises_and_needs_one_stratum():
-    (found,) = query(FORMULA, X[:2], [0.2], generator=seeded())
+    (found,) = surprisals(FORMULA, {"x": X[:2]}, [0.2], seed=0)["x"]
     shift = found.surprisal + found.posterior.log_density
     assert float(shift.std()) < 1e-10
     masked = lemmse.Inpainting(torch.ones(6, 6).index_fill(0, torch.tensor([2]), 0))
     behind = lemmse.LocalEquivariantMMSE(X, masked, patch_size=3, pre_inverse="pinv")
     with pytest.raises(ValueError, match="within a stratum"):
-        query(behind, X[:1], [0.2], generator=seeded())
+        surprisals(behind, {"x": X[:1]}, [0.2], seed=0)["x"]
 
 
 def test_errors_are_those_of_their_pixels():
-    queries = query(FORMULA, X[:2], [0.1, 0.4], generator=seeded())
+    queries = surprisals(FORMULA, {"x": X[:2]}, [0.1, 0.4], seed=0)["x"]
     frame = pixel_errors({"same": FORMULA, "off": lambda z, sigma: FORMULA(z, sigma) + 0.1}, queries)
     assert len(frame) == 2 * 2 * 2 * 36
     assert frame[frame.network == "same"].error.max() < 1e-20
@@ -86,7 +82,7 @@ def test_deciles_are_tenths_from_dense_to_rare_within_each_group():
 def test_checkpoints_come_in_order_and_figures_say_what_they_show():
     images = X.float()
     formula = lemmse.LocalEquivariantMMSE(images, lemmse.Denoising(), patch_size=3)
-    queries = query(formula, images[:2], [0.1], generator=seeded())
+    queries = surprisals(formula, {"x": images[:2]}, [0.1], seed=0)["x"]
     options = {"patch_size": 3, "size": "small", "seed": 0, "batch_size": 2}
     seen = list(training_checkpoints(["PatchMLP"], images, formula.physics, [1, 3], repeats=1, **options))
     assert [(name, steps) for name, steps, _ in seen] == [

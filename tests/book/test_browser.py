@@ -1,38 +1,18 @@
-"""The built book, served on localhost and opened in a headless Chromium, on a phone and on a desk.
-
-The browser is the one that `LEMMSE_BROWSER` names (it must then work), else Playwright's own (`playwright install
-chromium`), else a Chromium or Chrome on the PATH. Where there is none, these tests are skipped.
-"""
+"""The built book, served on localhost and opened in a headless Chromium, on a phone and on a desk."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 import yaml
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-
 ROOT = Path(__file__).parents[2]
 TOC = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for chapter in TOC["chapters"]), "search", "genindex"]
 WIDTHS = [390, 1280]  # pixels: a phone, a desk
-FLAGS = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 TYPESET = "() => [...document.querySelectorAll('.math')].every(e => e.querySelector('mjx-container'))"
 BROKEN_IMAGES = """async () => (await Promise.all([...document.images].map(
     image => image.decode().then(() => null, () => image.src || image.outerHTML)))).filter(Boolean)"""
@@ -46,66 +26,6 @@ TOO_WIDE = """() => {
     const page = document.scrollingElement.scrollWidth;
     return [...(page > innerWidth ? [`page of ${page} pixels`] : []), ...wide.map(e => e.outerHTML.slice(0, 120))];
 }"""
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture(scope="module")
-def site(html):
-    """The address of the book on this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(html))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser(site):  # after the book is built: Playwright's event loop and the one that runs notebooks do not mix
-    named = os.environ.get("LEMMSE_BROWSER")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    paths = [named] if named else [None, *filter(None, map(shutil.which, names))]
-    errors = []
-    with sync_api.sync_playwright() as playwright:
-        for path in paths:
-            try:
-                found = playwright.chromium.launch(executable_path=path, args=FLAGS)
-            except sync_api.Error as error:
-                errors.append(error)
-            else:
-                yield found
-                found.close()
-                return
-    if named:
-        raise errors[0]
-    pytest.skip(f"no browser: {errors[0].message.splitlines()[0]}")
-
-
-@pytest.fixture
-def visit(browser, site):
-    """Open a page of the book at a width; returns it with all that went wrong while it loaded."""
-    contexts = []
-
-    def open_page(name: str, width: int, scheme: str = "light"):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme))
-        page, wrong = contexts[-1].new_page(), []
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("requestfailed", lambda request: wrong.append(f"{request.url}: {request.failure}"))
-        page.on("response", lambda r: wrong.append(f"{r.url}: status {r.status}") if r.status >= 400 else None)
-        page.on("request", lambda r: None if is_here(r.url, site) else wrong.append(f"asks another host: {r.url}"))
-        page.goto(f"{site}{name}.html", wait_until="networkidle")
-        return page, wrong
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
-def is_here(url: str, site: str) -> bool:
-    return url.startswith(site) or urlsplit(url).scheme in ("data", "blob")
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -9,10 +9,15 @@ from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
+import jupytext
+import nbformat
+import papermill
 import pytest
 import torch
+from nbconvert import HTMLExporter
 
-from lemmse.book.parameters import PRESETS, check_parameters
+from lemmse.book.chapter import COLUMNS
+from lemmse.book.parameters import PRESETS, check_parameters, read_notebook
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -31,8 +36,9 @@ def test_presets_fit_the_parameters(preset, source):
 
 def test_labels_are_unique_in_the_book():
     pages = [*SOURCES, *(PROJECT.root / "book").glob("*.md")]
-    found = r"^(?:# )?(?::name: (\S+)|\(([\w-]+)\)=)$"
-    labels = [a or b for page in pages for a, b in re.findall(found, page.read_text(), re.M)]
+    found = r'^(?:# )?(?::name: (\S+)|\(([\w-]+)\)=)$|^    name="([\w-]+)"'
+    labels = ["".join(names) for page in pages for names in re.findall(found, page.read_text(), re.M)]
+    assert "fig-patchwork" in labels
     assert "fig-closeness" in labels
     assert [label for label, times in Counter(labels).items() if times > 1] == []
 
@@ -45,6 +51,53 @@ def test_notebook_repeats_under_nbval(executed, source):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"\d+ passed", done.stdout)
+
+
+REWRITTEN = ["00_one_pixel", "06_patchwork"]
+
+
+@pytest.mark.parametrize("stem", REWRITTEN)
+def test_a_notebook_shows_what_it_finds_outside_the_book(stem, tmp_path):
+    """What Binder does: the notebook that postBuild makes, run by papermill alone, as a reader of it sees it."""
+    source, made, ran = PROJECT.source(stem), tmp_path / "made.ipynb", tmp_path / "ran.ipynb"
+    jupytext.write(jupytext.read(source), made)
+    papermill.execute_notebook(made, ran, PROJECT.preset("smoke", source), cwd=PROJECT.root, progress_bar=False)
+    notebook = nbformat.read(ran, as_version=4)
+    about = [o.get("metadata", {}).get("lemmse", {}) for cell in notebook.cells for o in cell.get("outputs", [])]
+    kinds = Counter(one.get("kind") for one in about)
+    assert kinds["figure"] >= 1
+    assert kinds["table"] >= 1
+    assert kinds["answer"] == 1
+    body, _ = HTMLExporter(exclude_input=True).from_notebook_node(notebook)
+    seen = re.sub(r"<(script|style).*?</\1>", "", body, flags=re.S)
+    assert seen.count("<svg") + seen.count("<img") >= kinds["figure"]
+    assert seen.count("<table") == kinds["table"]
+    assert seen.count("<strong>Figure.</strong>") == kinds["figure"]
+    assert seen.count("<strong>Table.</strong>") == kinds["table"]
+    assert not re.search(r"\{(glue|doc|eq|cite|numref|ref)\b", seen), "a reader of the notebook sees a raw role"
+
+
+@pytest.mark.parametrize("stem", REWRITTEN)
+def test_visible_code_fits_the_page(stem):
+    """Code that neither the book nor JupyterLab folds has lines that need no scrolling."""
+    folded = {"hide-input", "remove-input", "remove-cell"}
+    cells = [c for c in read_notebook(PROJECT.source(stem)).cells if c.cell_type == "code"]
+    shown = [c.source for c in cells if not folded & set(c.metadata.get("tags", []))]
+    assert shown
+    assert [line for source in shown for line in source.splitlines() if len(line) > COLUMNS] == []
+
+
+@pytest.mark.parametrize("stem", REWRITTEN)
+def test_the_book_shows_each_figure_and_table_once(html, stem):
+    page = (html / "notebooks" / f"{stem}.html").read_text(encoding="utf-8")
+    source = PROJECT.source(stem).read_text(encoding="utf-8")
+    names = re.findall(r'name="((?:fig|tab)-[\w-]+)"', source)
+    assert names
+    for name in names:
+        assert page.count(f'id="{name}"') == 1, name
+    assert len(re.findall(r'<img[^>]* src="[^"]*_images/fig-[\w-]+\.svg"', page)) == sum(n[0] == "f" for n in names)
+    assert page.count("This notebook computes the answer") == 0
+    assert page.count('class="admonition-title">Answer') == 1
 
 
 class Page(HTMLParser):

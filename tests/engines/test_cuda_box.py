@@ -22,7 +22,7 @@ from lemmse.engines.cuda.box import accumulate, live_shifts
 from lemmse.engines.plain import box
 from lemmse.engines.registry import ENGINES
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import BoxFamily
+from lemmse.estimators.pixels import PixelFeatures
 from lemmse.physics.preinverse import DiagonalPreInverse
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -38,7 +38,8 @@ def states(queries, keys, values, sigma, patch_size, strata, top_k, splits=None,
     """The state by the Triton engine, and by the plain one in float64."""
     tensors = [x.to(DEVICE) for x in (queries, keys, values)]
     scale = torch.full((len(queries),), 1 / (2 * sigma**2), dtype=torch.float64, device=DEVICE)
-    options = {"patch_size": patch_size, "strata": strata.to(DEVICE), "first_image": first}
+    strata = strata.to(DEVICE)
+    options = {"patch_size": patch_size, "query_strata": strata, "key_strata": strata, "first_image": first}
     empty = SoftmaxState.empty((len(queries), strata.numel()), values.shape[1], top_k, DEVICE)
     fast = accumulate(empty, *(x.float() for x in tensors), scale, splits=splits, **options)
     return fast, box.accumulate(empty, *(x.double() for x in tensors), scale, **options)
@@ -90,33 +91,34 @@ def assert_sources_have_their_logits(state, queries, keys, sigma, patch_size, sh
 
 @st.composite
 def problems(draw):
-    """A problem of the box family: queries, features, values, family and options."""
+    """A problem of the box engines: features, queries, keys, values and options."""
     kind = draw(st.sampled_from(["full", "mask", "zeros"]))
     most = (4, 4) if kind == "zeros" else (9, 12)
     height, width = (draw(st.integers(1, n)) for n in most)
     channels, patch_size = draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 3, 5, 11, 25]))
     g = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
     mask = ((torch.rand(height, width, generator=g) < 0.8) | (kind != "mask")).double()
-    pre_inverse = DiagonalPreInverse(lambda y: y, lambda x: x * mask, scale=1.0, mask=mask)
-    family = BoxFamily(pre_inverse, patch_size, "zeros" if kind == "zeros" else "circular", torch.device("cpu"))
-    tiles = len(live_shifts(family.strata))
+    pre_inverse = DiagonalPreInverse(lemmse.Inpainting(mask), scale=1.0, mask=mask)
+    padding = "zeros" if kind == "zeros" else "circular"
+    features = PixelFeatures(pre_inverse, (channels, height, width), patch_size, padding, torch.device("cpu"))
+    tiles = len(live_shifts(features.strata))
     n_queries = draw(st.integers(1, 2 if 2 * tiles <= TILES else 1))
     count = draw(st.integers(1, max(1, min(6, TILES // (tiles * n_queries)))))
     x = torch.rand(count, channels, height, width, generator=g)
     sigma = draw(st.sampled_from([1e-3, 0.05, 0.5, 10.0]))
     y = torch.rand(n_queries, channels, height, width, generator=g)
     y[0] = x[0] + draw(st.sampled_from([0.0, 1.0])) * sigma * torch.randn(x[0].shape, generator=g)
-    return family, family.features(y).float(), family.features(x).float(), family._framed(x - 0.5), sigma, patch_size
+    return features, features(y).float(), features(x).float(), features.framed(x - 0.5), sigma, patch_size
 
 
 @settings(max_examples=30, deadline=None)
 @given(problem=problems(), top_k=st.sampled_from([0, 3]), splits=st.integers(1, 3))
 def test_equals_the_plain_engine(problem, top_k, splits):
-    family, queries, keys, values, sigma, patch_size = problem
-    fast, plain = states(queries, keys, values, sigma, patch_size, family.strata, top_k, splits)
+    features, queries, keys, values, sigma, patch_size = problem
+    fast, plain = states(queries, keys, values, sigma, patch_size, features.strata, top_k, splits)
     assert_close(fast, plain)
     if top_k:
-        assert_sources_have_their_logits(fast, queries, keys, sigma, patch_size, family.strata.shape)
+        assert_sources_have_their_logits(fast, queries, keys, sigma, patch_size, features.strata.shape)
 
 
 @settings(max_examples=30, deadline=None)
@@ -188,7 +190,8 @@ def test_pairs_that_cannot_matter_are_skipped_without_a_trace():
 def test_merges_into_the_state_it_is_given():
     g = torch.Generator().manual_seed(0)
     x = torch.rand(3, 1, 3, 4, generator=g).to(DEVICE)
-    options = {"patch_size": 3, "strata": torch.zeros(3, 4, dtype=torch.int64, device=DEVICE)}
+    strata = torch.zeros(3, 4, dtype=torch.int64, device=DEVICE)
+    options = {"patch_size": 3, "query_strata": strata, "key_strata": strata}
     scale = torch.tensor([2.0], dtype=torch.float64, device=DEVICE)
     q = x[:1] + 0.1
     state = plain = SoftmaxState.empty((1, 12), 1, 2, DEVICE)
@@ -201,7 +204,7 @@ def test_merges_into_the_state_it_is_given():
     for name, value in vars(whole).items():
         torch.testing.assert_close(value, getattr(state, name), rtol=1e-6, atol=1e-6)
     assert accumulate(state, q, x[:0], x[:0], scale, first_image=3, **options) is state
-    dead = options | {"strata": options["strata"] - 1}
+    dead = options | {"query_strata": strata - 1, "key_strata": strata - 1}
     assert accumulate(state, q, x, x, scale, first_image=3, **dead) is state
 
 
@@ -222,7 +225,7 @@ def test_bad_input(change, message):
     scale = torch.ones(2, dtype=torch.float64, device=DEVICE)
     strata = torch.zeros(3, 4, dtype=torch.int64, device=DEVICE)
     with pytest.raises(ValueError, match=message):
-        accumulate(state, *change(x, x, x), scale, patch_size=3, strata=strata, first_image=0)
+        accumulate(state, *change(x, x, x), scale, patch_size=3, query_strata=strata, key_strata=strata, first_image=0)
 
 
 @pytest.fixture

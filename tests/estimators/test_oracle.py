@@ -149,7 +149,7 @@ def test_periodic_mask_admits_its_periods_only():
     z, signal, bbt = oracle_setting(physics, a, "pinv", x, y)
     truth = oracle.mmse(x.numpy(), z[0], signal, bbt, 0.2, True)
     estimator = lemmse.EquivariantMMSE(x, physics, pre_inverse="pinv")
-    assert int(estimator.family.shifts.sum()) == 12
+    assert int(estimator.features.shifts.sum()) == 12
     assert np.abs(estimator(y, 0.2)[0].numpy() - truth).max() < 1e-12
 
 

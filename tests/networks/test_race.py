@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the processes a
 RACE = """
 import hashlib, json, logging, multiprocessing, sys
 import torch
-from lemmse.data import sets as datasets
+from lemmse.data import fashion_mnist, load_images
 from lemmse import Denoising
 from lemmse.networks.weights import trained
 
@@ -33,9 +33,9 @@ def train():
     return b"".join(value.numpy().tobytes() for value in net.state_dict().values())
 
 def download():
-    datasets._FASHION, checksum = sys.argv[2:]
-    datasets._FASHION_FILES = {"train": ("images.gz", checksum)}
-    return datasets.load_images("fashion_mnist").numpy().tobytes()
+    fashion_mnist.ADDRESS, checksum = sys.argv[2:]
+    fashion_mnist.FILES = {"train": ("images.gz", checksum)}
+    return load_images("fashion_mnist").numpy().tobytes()
 
 def work(what, barrier, results):
     said = []

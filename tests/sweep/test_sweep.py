@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lemmse import cli
+from lemmse.bench.cores import cores
 from lemmse.book.notebooks import library_digest
 from lemmse.book.values import glued_values
 from lemmse.sweep import Plan, collect, grid_points, read_grid, read_table, sweep
-from lemmse.sweep.execute import cores
 from lemmse.sweep.process import Job, Run, run_job
 from tests.light import light_project
 

@@ -1,221 +1,124 @@
-"""Shift and box-sum compiled for CPUs: exact LE-MMSE of float32 images, at a cost that does not depend on P.
+"""Shift and box-sum compiled for CPUs: exact LE-MMSE of images in float32 or float64, at a cost independent of P.
 
-The vector axis is 16 training images times 4 neighbouring column shifts dx. For one query, those images and one row
-shift dy, the kernel walks over the pixels (h, w) of the query and keeps
-
-    V[w] = sum_{r in window rows} sum_f (q[f, h + r, w] - a[f, h + r + dy, w + dx])^2        (running along h)
-    D    = sum_{c in window columns} V[w + c]                                                (running along w)
-
-so that D holds the distances of the query patch at (h, w) to 64 training patches. Distances are float64, for float32
-would lose the small ones that decide at small sigma; their excess over a reference distance and its exponential are
-float32. The reference moves only when a distance falls `_GROWTH` bits under it; pairs that cannot matter,
-`NEGLIGIBLE` bits under, are skipped. Tested against the plain engine in `box`.
+`box_kernel.walk` compares one tile of a query with groups of training images; this module lays the images out, cuts
+large queries into tiles, and spreads tiles, queries, groups and row shifts over threads. Tested against the plain
+engine in `plain.box`, which states the contract.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
-from lemmse.engines.cpu.vectors import (
-    COLUMNS,
-    IMAGES,
-    JIT,
-    LANES,
-    LOG2E,
-    NEGLIGIBLE,
-    above,
-    add_moments,
-    any_above,
-    exp2,
-    fold_max,
-    insert,
-    load,
-    load_row,
-    lowest,
-    narrow,
-    splat,
-    splat_row,
-    store,
-    total,
-    widen,
-)
+from lemmse.engines.cpu.box_kernel import ABSENT, FAR, walk
+from lemmse.engines.cpu.layout import Lanes, arrange, interleaved, replaced
+from lemmse.engines.cpu.tasks import Stop, results
+from lemmse.engines.cpu.vectors import COLUMNS, IMAGES, LOG2E
+from lemmse.engines.plain.box import check_sides
 from lemmse.engines.state import SoftmaxState
 from lemmse.patches import window_offsets
 
-PARTS = 32  # of the data set; fixed, so that the bits do not depend on the number of threads
-_LEAST = 4  # groups of images in a part
-_GROWTH = np.float32(24)  # bits
-_ABSENT = 1e15  # the features of an image that fills up a vector
-_FAR = 1e29  # no distance of a pair that competes is as large
+_PARTS = 32  # of the data set; fixed, so that the bits do not depend on the number of threads
+_SEVERAL = 4  # parts are worth having at once
+_LEAST_GROUPS = 4  # in a part, where there are many
+_LEAST = 1 << 22  # pairs that are worth a task of their own
+_WHOLE = 64  # pixels along an axis that is not cut
+_TILE = (128, 64)  # rows and columns of a tile of a query that is cut: what it sums stays in the cache
+_CHANNELS = 8  # of values, summed in one pass
 
 
-@numba.njit(**JIT)
-def _aligned(count, like):
-    """An uninitialised array of the dtype of `like` that starts at a cache line."""
-    array = np.empty(count + 64 // like.itemsize, like.dtype)
-    start = -array.ctypes.data % 64 // like.itemsize
-    return array[start : start + count]
+@dataclass(frozen=True)
+class Span:
+    """Pixels `start` .. `stop - 1` along one axis of the query, seen through windows of `window` features.
 
-
-@numba.njit(**JIT)
-def _add_row(squares, v, q, key, step, h, at, leave):
-    """Add the squared differences of query row h and the key row from `at` on to v; take row `leave`, if any, away."""
-    features, _, width = q.shape
-    for w in range(width):
-        start = at + w * IMAGES
-        difference = splat(np.float64(q[0, h, w])) - widen(load(key, start))
-        square = difference * difference
-        for f in range(1, features):
-            difference = splat(np.float64(q[f, h, w])) - widen(load(key, start + f * step))
-            square = square + difference * difference
-        store(squares, (h * width + w) * LANES, square)
-        if leave >= 0:
-            square = square - load(squares, (leave * width + w) * LANES)
-        store(v, w * LANES, load(v, w * LANES) + square)
-
-
-@numba.njit(**JIT)
-def _slide_row(squares, v, width, enter, leave):
-    """Add row `enter` of the squares to v, take row `leave` away."""
-    for x in range(0, width * LANES, LANES):
-        change = load(squares, enter * width * LANES + x) - load(squares, leave * width * LANES + x)
-        store(v, x, load(v, x) + change)
-
-
-@numba.njit(**JIT)
-def _exponents(x, v, reference, bits, cols, h, width):
-    """The logits, in bits over the reference, of all pixels of query row h, from the window sums v of its columns."""
-    first, last = cols
-    d = load(v, first % width * LANES)
-    for c in range(first + 1, last + 1):
-        d = d + load(v, c % width * LANES)
-    for w in range(width):
-        if w > 0 and last - first + 1 < width:
-            enter, leave = w + last, w - 1 + first
-            enter -= width if enter >= width else 0
-            leave += width if leave < 0 else 0
-            d = d + (load(v, enter * LANES) - load(v, leave * LANES))
-        store(x, w * LANES, narrow(d - splat(reference[h * width + w])) * bits)
-
-
-@numba.njit(**JIT)
-def _exclude(x, start, labels, h, w, k, dx):
-    """Set the logits of columns that do not compete with pixel (h, w) to -inf; False if none competes."""
-    width, any_competes = labels.shape[1], False
-    for j in range(COLUMNS):
-        if dx + j < width and labels[k, (w + dx + j) % width] == labels[h, w]:
-            any_competes = True
-        else:
-            x[start + j * IMAGES : start + (j + 1) * IMAGES] = -np.inf
-    return any_competes
-
-
-@numba.njit(**JIT)
-def _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2):
-    """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one."""
-    first, last = cols
-    width = v.size // LANES
-    distances = np.zeros(LANES)
-    for c in range(w + first, w + last + 1):
-        for lane in range(LANES):
-            distances[lane] += v[c % width * LANES + lane]
-    new = np.inf
-    for lane in range(LANES):
-        if x[start + lane] > -np.inf:
-            new = min(new, distances[lane])
-    ratio = 2.0 ** max((new - reference[m]) * scale2, -150.0)
-    columns = sums.shape[1]
-    for j in range(columns):
-        factor = ratio * ratio if j == 1 else ratio
-        sums[m, j] *= factor
-        at = (m * columns + j) * IMAGES
-        store(acc, at, load_row(acc, at) * splat_row(np.float32(factor)))
-    reference[m] = new
-    for lane in range(LANES):
-        if x[start + lane] > -np.inf:
-            x[start + lane] = (new - distances[lane]) * scale2
-
-
-@numba.njit(**JIT)
-def _keep_top(top, numbers, x, start, reference, scale2, first, k, column, height, width):
-    """Insert those of 64 pairs that are among the k nearest so far."""
-    limit = np.float32((reference - top[-1]) * scale2)
-    lanes = above(load(x, start), splat(limit))
-    while lanes:
-        lane = lowest(lanes)
-        lanes &= lanes - np.uint64(1)
-        d = reference - x[start + lane] / scale2
-        if d < _FAR:
-            image, col = first + lane % IMAGES, (column + lane // IMAGES) % width
-            insert(top, numbers, d, (image * height + k) * width + col)
-
-
-@numba.njit(**JIT)
-def _kernel(q, keys, values, labels, scale2, rows, cols, first, reference, sums, top, numbers):
-    """One query against all `keys`: updates reference, sums, top and numbers.
-
-    q: (F, H, W) float32. keys: (groups, F * H * stride) and values: (groups, C * H * stride), interleaved. labels: (H,
-    W), -1 outside. scale2: -logit / D, in bits. rows, cols: first and last offset of the window. first: number of the
-    first key image. reference: (H*W,) a distance near the least so far. sums: (H*W, 2 + 2 C): sum e, sum e^2, sum e u,
-    sum e u^2. top, numbers: (H*W, k): the k least D, ascending, and their keys, int64, numbered through images, rows
-    and columns. All else float64.
+    features: how many the kernel needs: half a window more on both sides, unless the span is the whole torus.
     """
-    features, height, width = q.shape
-    step = keys.shape[1] // (features * height)  # numbers from one row of one feature, or channel, to the next
-    columns, depth, top_k = sums.shape[1], rows[1] - rows[0] + 1, top.shape[1]
-    channels = columns // 2 - 1
-    masked = labels.min() != labels.max()
-    squares, x = _aligned(height * width * LANES, sums), _aligned(width * LANES, q)
-    v = _aligned(width * LANES, sums)
-    acc = _aligned(height * width * columns * IMAGES, q)
-    acc[:] = 0
-    bits = splat(np.float32(-scale2))
-    for g in range(len(keys)):
-        key, value = keys[g], values[g]
-        for dy in range(height):
-            for dx in range(0, width, COLUMNS):
-                v[:] = 0
-                for r in range(rows[0], rows[1] + 1):
-                    at = (r + dy) % height * features * step + dx * IMAGES
-                    _add_row(squares, v, q, key, step, r % height, at, -1)
-                for h in range(height):
-                    if h > 0 and depth < height:
-                        enter, leave = (h + rows[1]) % height, (h - 1 + rows[0]) % height
-                        if h + depth <= height:
-                            at = (enter + dy) % height * features * step + dx * IMAGES
-                            _add_row(squares, v, q, key, step, enter, at, leave)
-                        else:
-                            _slide_row(squares, v, width, enter, leave)
-                    _exponents(x, v, reference, bits, cols, h, width)
-                    k = (h + dy) % height
-                    for w in range(width):
-                        m, start = h * width + w, w * LANES
-                        if labels[h, w] < 0:
-                            continue
-                        if (masked or dx + COLUMNS > width) and not _exclude(x, start, labels, h, w, k, dx):
-                            continue
-                        peak = fold_max(load(x, start))
-                        if any_above(peak, splat_row(_GROWTH)):
-                            _move_reference(x, start, v, cols, w, m, reference, sums, acc, scale2)
-                        if top_k and any_above(peak, splat_row(np.float32((reference[m] - top[m, -1]) * scale2))):
-                            image = first + g * IMAGES
-                            found = top[m], numbers[m]
-                            _keep_top(*found, x, start, reference[m], scale2, image, k, w + dx, height, width)
-                        if not any_above(peak, splat_row(NEGLIGIBLE)):
-                            continue
-                        e = exp2(load(x, start))
-                        add_moments(
-                            acc, m * columns * IMAGES, e, value, k * channels * step + (w + dx) * IMAGES, step, channels
-                        )
-        for m in range(height * width):
-            for j in range(columns):
-                sums[m, j] += total(load_row(acc, (m * columns + j) * IMAGES))
-        acc[:] = 0
+
+    start: int
+    stop: int
+    window: int
+    features: int
+
+    def around(self, length: int) -> Tensor:
+        """The numbers of those features on a torus of `length`."""
+        return (self.start - self.window // 2 + torch.arange(self.features, dtype=torch.int64, device="cpu")) % length
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of the queries: its pixels are the rows `positions` of the state.
+
+    features: (Q, F, height, width) with what the windows need. labels: (h, w) of its pixels. at: row and column of the
+    first feature, on the torus of the keys.
+    """
+
+    positions: Tensor
+    features: np.ndarray
+    labels: np.ndarray
+    at: tuple[int, int]
+    window: tuple[int, int]
+
+    @classmethod
+    def cut(cls, queries: Tensor, strata: Tensor, rows: Span, columns: Span, key_sides: tuple[int, int]) -> Tile:
+        """The tile of these rows and columns."""
+        height, width = strata.shape
+        inside = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+        return cls(
+            positions=torch.arange(height * width, dtype=torch.int64, device="cpu")
+            .reshape(height, width)[inside]
+            .flatten(),
+            features=queries[:, :, rows.around(height)][..., columns.around(width)].contiguous().numpy(),
+            labels=strata[inside].contiguous().numpy(),
+            at=tuple(
+                (span.start - span.window // 2) % side for span, side in zip((rows, columns), key_sides, strict=True)
+            ),
+            window=(rows.window, columns.window),
+        )
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Training images as the kernel takes them, all in runs of one length.
+
+    keys: (groups, F * H * step). values: arrays (groups, C * H * step) of at most `_CHANNELS` channels C, `channels`.
+    labels: (groups or 1, H * step), or (0, 0) where all pairs compete. numbers, rows: (groups, 16) int64, the image in
+    each lane and its first row shift. sides: H and W.
+    """
+
+    keys: np.ndarray
+    values: list[np.ndarray]
+    channels: list[int]
+    labels: np.ndarray
+    numbers: np.ndarray
+    rows: np.ndarray
+    length: int
+    sides: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the training images: groups and row shifts, from the first to the one after the last."""
+
+    whole: Groups
+    groups: slice
+    shifts: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One query in one tile against one part; what is known from `state` (1, h*w) tells which pairs cannot matter."""
+
+    tile: Tile
+    part: Part
+    query: int
+    scale: float
+    left_out: int
+    state: SoftmaxState
 
 
 def accumulate(
@@ -226,67 +129,139 @@ def accumulate(
     scale: Tensor,
     *,
     patch_size: int,
-    strata: Tensor,
+    query_strata: Tensor,
+    key_strata: Tensor,
     first_image: int,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
-    """The contract of `box.accumulate`, for float32 tensors on the CPU."""
-    height, width = strata.shape
-    columns = 2 + 2 * values.shape[1]
-    q, labels, scale2 = queries.contiguous().numpy(), strata.numpy(), (scale * LOG2E).numpy()
-    keys, values = _interleaved(keys, _ABSENT), _interleaved(values, 0.0)
-    rows, cols = ((r[0], r[-1]) for r in (window_offsets(patch_size, n) for n in (height, width)))
-    known = -state.max / scale[:, None]  # inf where nothing has competed yet
-    bounds = -state.top_logits[..., -1:] / scale[:, None, None]  # only nearer pairs can enter the list
+    """The contract of `plain.box.accumulate`, for tensors of one dtype, float32 or float64, on the CPU."""
+    sides, key_sides = tuple(query_strata.shape), tuple(key_strata.shape)
+    check_sides(sides, key_sides, patch_size)
+    rows, columns = (_spans(*axis, patch_size) for axis in zip(sides, key_sides, _TILE, strict=True))
+    tiles = [Tile.cut(queries, query_strata, r, c, key_sides) for r in rows for c in columns]
+    stored = key_sides[1] + max(span.features for span in columns) + COLUMNS + 1  # one more: no power of two
+    groups = [
+        _groups(lanes, keys, values, _key_labels(query_strata, key_strata, keys.dtype), stored, first_image)
+        for lanes in arrange(len(keys), key_sides[0])
+    ]
+    scales, left_out = scale.tolist(), [-1] * len(queries) if exclude is None else exclude.tolist()
 
-    def part(task: tuple[int, int, int]) -> SoftmaxState:
-        n, start, stop = task
-        reference, top = known[n].numpy().copy(), bounds[n].expand(-1, state.top_k).numpy().copy()
-        sums, numbers = np.zeros((height * width, columns)), np.full(top.shape, -1)
-        first = first_image + start * IMAGES
-        _kernel(
-            q[n],
-            keys[start:stop],
-            values[start:stop],
-            labels,
-            scale2[n],
-            rows,
-            cols,
-            first,
-            reference,
-            sums,
-            top,
-            numbers,
-        )
-        return _state(reference, sums, top, numbers, float(scale[n]), width)
+    def tasks_of(tile: Tile, known: SoftmaxState) -> Iterator[Task]:
+        for part in _parts(groups, tile.labels.size):
+            for n in range(len(queries)):
+                yield Task(tile, part, n, scales[n], left_out[n], known.query(n))
 
-    size = max(_LEAST, -(-len(keys) // PARTS))
-    parts = [(start, min(start + size, len(keys))) for start in range(0, len(keys), size)]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        done = list(pool.map(part, [(n, *groups) for groups in parts for n in range(len(q))]))
-    for start in range(0, len(done), len(q)):
-        state = state.merge(SoftmaxState.stack(done[start : start + len(q)]))
+    tasks = (task for tile in tiles for task in tasks_of(tile, state.at(tile.positions)))
+    with results(_sum, tasks) as sums:
+        for tile in tiles:
+            merged = state.at(tile.positions)
+            for _ in _parts(groups, tile.labels.size):
+                merged = merged.merge(SoftmaxState.stack([next(sums) for _ in queries]))
+            state = state.put(tile.positions, merged)
     return state
 
 
-def _interleaved(images: Tensor, absent: float) -> np.ndarray:
-    """(B, C, H, W) -> (groups, H * C * columns * 16), the images fastest, a row periodic in its columns."""
-    count, channels, height, width = images.shape
-    columns = torch.arange(width + -(-width // COLUMNS) * COLUMNS + 1) % width  # one more: no stride is a power of two
-    filled = torch.full((-(-count // IMAGES) * IMAGES, height, channels, len(columns)), absent)
-    filled[:count] = images.transpose(1, 2)[..., columns]
-    grouped = filled.reshape(-1, IMAGES, height * channels * len(columns))
-    return grouped.transpose(1, 2).contiguous().flatten(1).numpy()
+def _spans(length: int, key_length: int, most: int, patch_size: int) -> list[Span]:
+    """One axis of the query in equal spans; in one piece where it may wrap around, which takes fewest features."""
+    window = len(window_offsets(patch_size, min(length, key_length)))
+    if length == key_length and (length <= _WHOLE or window == length):
+        return [Span(0, length, window, length)]
+    count = -(-length // most)
+    cuts = [i * length // count for i in range(count + 1)]
+    return [Span(start, stop, window, stop - start + window - 1) for start, stop in pairwise(cuts)]
+
+
+def _key_labels(query_strata: Tensor, key_strata: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """The labels of the keys, as an image (1, 1, H, W), if they tell anything: if not all pairs compete."""
+    label = key_strata[0, 0]
+    everywhere = (key_strata == label).all() & (label >= 0) & ((query_strata == label) | (query_strata < 0)).all()
+    return None if bool(everywhere) else key_strata[None, None].to(dtype)
+
+
+def _groups(
+    lanes: Lanes, keys: Tensor, values: Tensor, labels: Tensor | None, columns: int, first_image: int
+) -> Groups:
+    """The images of these lanes as the kernel takes them."""
+    chunks = values.split(_CHANNELS, 1)
+    if labels is None:
+        key_labels = np.zeros((0, 0), keys.numpy().dtype)
+    else:
+        alike = bool((lanes.rows == 0).all())  # one group tells for all
+        rows = lanes.rows[:1] if alike else lanes.rows
+        key_labels = interleaved(labels, Lanes(torch.zeros_like(rows), rows, lanes.length), columns, -1)
+    return Groups(
+        keys=interleaved(keys, lanes, columns, ABSENT),
+        values=[interleaved(chunk, lanes, columns, 0.0) for chunk in chunks],
+        channels=[chunk.shape[1] for chunk in chunks],
+        labels=key_labels,
+        numbers=torch.where(lanes.images < 0, -1, lanes.images + first_image).numpy(),
+        rows=lanes.rows.numpy(),
+        length=lanes.length,
+        sides=tuple(keys.shape[2:]),
+    )
+
+
+def _parts(groups: list[Groups], pixels: int) -> Iterator[Part]:
+    """Shares of the training images: of several groups, or where these are few, of some row shifts of one group."""
+    for whole in groups:
+        count = len(whole.keys)
+        size = max(-(-count // _PARTS), min(_LEAST_GROUPS, -(-count // _SEVERAL)))
+        shares = -(-count // size)
+        pairs = pixels * whole.sides[1] * IMAGES * size * whole.length
+        pieces = max(1, min(-(-_SEVERAL // shares), pairs // _LEAST, whole.length))
+        cuts = [i * whole.length // pieces for i in range(pieces + 1)]
+        for start in range(0, count, size):
+            for shifts in pairwise(cuts):
+                yield Part(whole, slice(start, start + size), shifts)
+
+
+def _sum(task: Task, stop: Stop) -> SoftmaxState:
+    """The state (1, h*w) of the pairs of a task."""
+    tile, whole, groups = task.tile, task.part.whole, task.part.groups
+    keys, numbers = whole.keys[groups], whole.numbers[groups]
+    left_out = (numbers == task.left_out) & (task.left_out >= 0)
+    if left_out.any():
+        keys = replaced(keys, left_out, ABSENT)
+    labels = whole.labels[groups] if len(whole.labels) == len(whole.keys) else whole.labels
+    nearest = -task.state.top_logits[0, :, -1:] / task.scale  # only nearer pairs can enter the list
+    top = nearest.expand(-1, task.state.top_k).numpy().copy()
+    sources = np.full(top.shape, -1)
+    sums = []
+    for i, (values, channels) in enumerate(zip(whole.values, whole.channels, strict=True)):
+        reference = (-task.state.max[0] / task.scale).numpy().copy()  # inf where nothing has competed yet
+        sums.append(np.zeros((len(reference), 2 + 2 * channels)))
+        walk(
+            *(tile.features[task.query], tile.at, tile.window, tile.labels),
+            *(keys, values[groups], labels, numbers, whole.rows[groups], task.part.shifts, whole.sides),
+            *(task.scale * LOG2E, stop, reference, sums[-1]),
+            *((top, sources) if i == 0 else (top[:, :0], sources[:, :0])),
+        )
+    return _state(reference, sums, top, sources, task.scale, whole.sides)
 
 
 def _state(
-    reference: np.ndarray, sums: np.ndarray, top: np.ndarray, numbers: np.ndarray, scale: float, width: int
+    reference: np.ndarray,
+    sums: list[np.ndarray],
+    top: np.ndarray,
+    numbers: np.ndarray,
+    scale: float,
+    sides: tuple[int, int],
 ) -> SoftmaxState:
-    """The state of one query, rows (1, H*W), from what the kernel summed."""
-    reference, sums, top, numbers = (torch.from_numpy(a)[None] for a in (reference, sums, top, numbers))
-    channels = sums.shape[-1] // 2 - 1
-    s1, s2 = sums[..., 2 : 2 + channels], sums[..., 2 + channels :]
-    top_logits = torch.where(numbers < 0, -torch.inf, -scale * top)
-    pixel = numbers % reference.shape[1]
-    sources = torch.stack([numbers // reference.shape[1], pixel // width, pixel % width], -1)
-    sources = torch.where(numbers[..., None] < 0, -1, sources)
-    return SoftmaxState(-scale * reference, sums[..., 0], sums[..., 1], s1, s2, top_logits, sources)
+    """The state of one query, rows (1, h*w), from what the kernel summed, some channels after the others."""
+    sums = [torch.from_numpy(part) for part in sums]
+    reference, top, numbers = (torch.from_numpy(part) for part in (reference, top, numbers))
+    nothing = reference > FAR  # only absent lanes: their sums, over the distance of nothing, are void
+    s1, s2 = (torch.cat([part[:, 2:].chunk(2, 1)[i] for part in sums], 1) for i in range(2))
+    s0, s00 = sums[0][:, 0], sums[0][:, 1]
+    height, width = sides
+    sources = torch.stack([numbers // (height * width), numbers // width % height, numbers % width], -1)
+    absent = numbers < 0
+    return SoftmaxState(
+        max=torch.where(nothing, -torch.inf, -scale * reference)[None],
+        s0=s0.masked_fill(nothing, 0)[None],
+        s00=s00.masked_fill(nothing, 0)[None],
+        s1=s1.masked_fill(nothing[:, None], 0)[None],
+        s2=s2.masked_fill(nothing[:, None], 0)[None],
+        top_logits=torch.where(absent, -torch.inf, -scale * top)[None],
+        top_sources=torch.where(absent[..., None], -1, sources)[None],
+    )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from lemmse.engines.cpu.compile import jit
 from lemmse.engines.cpu.vectors import IMAGES, LANES, exp2, fold_sum, load, splat, store
 
 BUFFER = 16 * LANES  # float32 numbers, 4 KB
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy")
+@jit()
 def sum_exponentials(x, loops):
     """The sum of 2^x over a flat float32 array of BUFFER numbers, `loops` times over; each is computed anew."""
     total = splat(np.float32(0))

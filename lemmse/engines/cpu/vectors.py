@@ -1,14 +1,15 @@
 """Vectors for Numba kernels: `<64 x float>` of LLVM as a Numba type, which it keeps in registers of any width.
 
 A `Block` holds `COLUMNS` neighbouring columns of `IMAGES` images, interleaved, the images fastest; a `Row` one column.
+Their numbers are float32 or float64, those of the arrays that they come from.
 
-    load, store           at an element of a flat array, of its dtype     splat         a scalar in all lanes
-    a + b, a - b, a * b   lane by lane, contracted to fma                 widen, narrow float32 to float64 and back
-    exp2                  2^x in float32                                  any_above     whether any lane of a > b
-    fold_sum, fold_max    a Block to a Row, over its columns              total         the sum of a Row
-    above, lowest         lanes where a > b as bits, and the first of them
-    add_moments           the sums of the online softmax        squared_distance  of two arrays
-    insert                into an ascending list
+    load, load_row, store   at an element of a flat array               splat, like    a scalar in all lanes
+    a + b, a - b, a * b     lane by lane, contracted to fma             widen, narrow  to float64, and to a dtype
+    exp2                    2^x                                         any_above      whether any lane of a > b
+    fold_sum, fold_max      a Block to a Row, over its columns          total          the sum of a Row
+    above, lowest           lanes where a > b as bits, and the first    where_equal    x, or -inf where a and b differ
+    add_moments             the sums of the online softmax              insert         into an ascending list
+    squared_distance        of two arrays
 """
 
 from __future__ import annotations
@@ -16,20 +17,21 @@ from __future__ import annotations
 import math
 import operator
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.cgutils import get_or_insert_function
 from numba.core.datamodel import PrimitiveModel, register_default
-from numba.extending import intrinsic, lower_builtin, type_callable
+from numba.extending import intrinsic, lower_builtin, overload, type_callable
+
+from lemmse.engines.cpu.compile import jit
 
 IMAGES = 16  # floats in the widest vector register
 COLUMNS = 4  # so that a sum is loaded and stored once for four registers of pairs
 LANES = IMAGES * COLUMNS
 LOG2E = math.log2(math.e)
-NEGLIGIBLE = np.float32(-48)  # bits: 2^24 such pairs together are the rounding of one float32 sum
-JIT = {"nogil": True, "cache": True, "error_model": "numpy"}
+NEGLIGIBLE = -48.0  # bits: 2^24 such pairs together are the rounding of one float32 sum
+NEGLIGIBLE64 = -77.0  # and of one float64 sum
 _ELEMENTS = {"float32": ir.FloatType(), "float64": ir.DoubleType()}
 _INT32 = ir.IntType(32)
 
@@ -53,23 +55,16 @@ class _VectorModel(PrimitiveModel):
         super().__init__(manager, vector, vector.llvm)
 
 
-ROW = Vector(types.float32, IMAGES)
-
-
-def _block(dtype: types.Type) -> Vector:
-    return Vector(dtype, LANES)
-
-
 def _pointer(context, builder, array_type, array, index, vector: Vector):
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [index]), vector.llvm.as_pointer())
 
 
-def _loads(vector_of):
+def _loads(lanes):
     @intrinsic
     def load(_typing, array, index):
         """The vector that starts at element `index` of a flat contiguous array."""
-        vector = vector_of(array.dtype)
+        vector = Vector(array.dtype, lanes)
 
         def generate(context, builder, signature, args):
             pointer = _pointer(context, builder, signature.args[0], args[0], args[1], vector)
@@ -80,8 +75,8 @@ def _loads(vector_of):
     return load
 
 
-load = _loads(_block)
-load_row = _loads(lambda _: ROW)
+load = _loads(LANES)
+load_row = _loads(IMAGES)
 
 
 @intrinsic
@@ -96,24 +91,27 @@ def store(_typing, array, index, vector):
     return types.void(array, types.intp, vector), generate
 
 
-def _splats(vector_of):
-    @intrinsic
-    def splat(_typing, scalar):
-        """The vector with `scalar` in all lanes."""
-        vector = vector_of(scalar)
-
-        def generate(context, builder, signature, args):
-            none = ir.Constant(vector.llvm, ir.Undefined)
-            first = builder.insert_element(none, args[0], _INT32(0))
-            return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(_INT32, vector.lanes), None))
-
-        return vector(scalar), generate
-
-    return splat
+def _in_all_lanes(builder, scalar, vector: Vector):
+    none = ir.Constant(vector.llvm, ir.Undefined)
+    first = builder.insert_element(none, scalar, _INT32(0))
+    return builder.shuffle_vector(first, none, ir.Constant(ir.VectorType(_INT32, vector.lanes), None))
 
 
-splat = _splats(_block)
-splat_row = _splats(lambda _: ROW)
+@intrinsic
+def splat(_typing, scalar):
+    """The Block with `scalar` in all lanes."""
+    vector = Vector(scalar, LANES)
+    return vector(scalar), lambda context, builder, signature, args: _in_all_lanes(builder, args[0], vector)
+
+
+@intrinsic
+def like(_typing, vector, scalar):
+    """The vector of the type of another with `scalar`, rounded to its dtype, in all lanes."""
+
+    def generate(context, builder, signature, args):
+        return _in_all_lanes(builder, context.cast(builder, args[1], scalar, vector.dtype), vector)
+
+    return vector(vector, scalar), generate
 
 
 def _arithmetic(symbol, instruction: str) -> None:
@@ -132,16 +130,35 @@ for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (o
 
 @intrinsic
 def widen(_typing, vector):
-    """Float32 to float64."""
+    """To float64."""
     wide = Vector(types.float64, vector.lanes)
-    return wide(vector), lambda context, builder, signature, args: builder.fpext(args[0], wide.llvm)
+
+    def generate(context, builder, signature, args):
+        return args[0] if vector == wide else builder.fpext(args[0], wide.llvm)
+
+    return wide(vector), generate
 
 
 @intrinsic
-def narrow(_typing, vector):
-    """Float64 to float32."""
-    slim = Vector(types.float32, vector.lanes)
-    return slim(vector), lambda context, builder, signature, args: builder.fptrunc(args[0], slim.llvm)
+def narrow(_typing, vector, array):
+    """Float64 to the dtype of an array."""
+    slim = Vector(array.dtype, vector.lanes)
+
+    def generate(context, builder, signature, args):
+        return args[0] if vector == slim else builder.fptrunc(args[0], slim.llvm)
+
+    return slim(vector, array), generate
+
+
+@intrinsic
+def where_equal(_typing, x, a, b):
+    """The lanes of x where a = b; -inf in the others."""
+
+    def generate(context, builder, signature, args):
+        nothing = ir.Constant(x.llvm, [-math.inf] * x.lanes)
+        return builder.select(builder.fcmp_ordered("==", args[1], args[2]), args[0], nothing)
+
+    return x(x, a, b), generate
 
 
 def _larger(builder, a, b):
@@ -211,57 +228,90 @@ def lowest(_typing, bits):
 
 @intrinsic
 def total(_typing, row):
-    """The sum over the lanes of a float32 vector."""
+    """The sum over the lanes of a vector."""
 
     def generate(context, builder, signature, args):
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), row.llvm])
-        function = get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{row.lanes}f32")
-        return builder.call(function, [ir.FloatType()(-0.0), args[0]], fastmath=("reassoc",))
+        element = row.llvm.element
+        kind = ir.FunctionType(element, [element, row.llvm])
+        name = f"llvm.vector.reduce.fadd.v{row.lanes}f{row.dtype.bitwidth}"
+        function = get_or_insert_function(builder.module, kind, name)
+        return builder.call(function, [element(-0.0), args[0]], fastmath=("reassoc",))
 
     return row.dtype(row), generate
 
 
 @intrinsic
 def _times_power(_typing, p, t):
-    """p * 2^i for t = i + `_ROUND`: i is in the low bits of t, and goes to the exponent of p."""
+    """p * 2^i for t = i + 1.5 * 2^(bits of the significand): i is in the low bits of t, and goes to the exponent."""
 
     def generate(context, builder, signature, args):
-        bits = ir.VectorType(_INT32, p.lanes)
-        shift = ir.Constant(bits, [23] * p.lanes)
+        bits = ir.VectorType(ir.IntType(p.dtype.bitwidth), p.lanes)
+        shift = ir.Constant(bits, [_SIGNIFICAND[p.dtype.name]] * p.lanes)
         i = builder.shl(builder.bitcast(args[1], bits), shift)
         return builder.bitcast(builder.add(builder.bitcast(args[0], bits), i), p.llvm)
 
     return p(p, t), generate
 
 
-_ROUND = np.float32(1.5 * 2**23)  # adding it rounds to an integer
+_SIGNIFICAND = {"float32": 23, "float64": 52}  # bits
+_ROUND = 1.5 * 2.0**23  # adding it rounds to an integer
+_ROUND64 = 1.5 * 2.0**52
 
 
-def _exp2_coefficients() -> list[np.float32]:
+def _exp2_coefficients() -> list[float]:
     """2^f = 1 + f (c0 + f (c1 + ..)) on [-1/2, 1/2], interpolated at Chebyshev points: relative error 3e-7."""
     nodes = np.cos(np.pi * (np.arange(5) + 0.5) / 5) / 2
     nodes[2] = 1e-9  # where (2^f - 1) / f is 0 / 0
     slopes = np.expm1(nodes * math.log(2)) / nodes
-    return [np.float32(c) for c in np.linalg.solve(np.vander(nodes, increasing=True), slopes)]
+    return [float(np.float32(c)) for c in np.linalg.solve(np.vander(nodes, increasing=True), slopes)]
 
 
 _C0, _C1, _C2, _C3, _C4 = _exp2_coefficients()
+_T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9, _T10, _T11 = (
+    math.log(2) ** n / math.factorial(n) for n in range(1, 13)
+)  # Taylor's series: relative error 2e-16
 
 
-@numba.njit(inline="always")
 def exp2(x):
-    """2^x in float32, for x up to 120; under -62 it stays 2^-62: the square of a smaller one is a slow denormal."""
-    x = larger(x, splat(np.float32(-62)))
-    t = x + splat(_ROUND)
-    f = x - (t - splat(_ROUND))
-    p = splat(_C3) + f * splat(_C4)
-    p = splat(_C2) + f * p
-    p = splat(_C1) + f * p
-    p = splat(_C0) + f * p
-    return _times_power(splat(np.float32(1)) + f * p, t)
+    """2^x for x up to 120; under -62 (float64: -500) it stays there: the square of a smaller one is a slow denormal."""
+    raise NotImplementedError("for kernels only")
 
 
-@numba.njit(**JIT)
+@overload(exp2, inline="always")
+def _exp2(x):
+    return _exp2_single if x.dtype == types.float32 else _exp2_double
+
+
+def _exp2_single(x):
+    x = larger(x, like(x, -62.0))
+    t = x + like(x, _ROUND)
+    f = x - (t - like(x, _ROUND))
+    p = like(x, _C3) + f * like(x, _C4)
+    p = like(x, _C2) + f * p
+    p = like(x, _C1) + f * p
+    p = like(x, _C0) + f * p
+    return _times_power(like(x, 1.0) + f * p, t)
+
+
+def _exp2_double(x):
+    x = larger(x, like(x, -500.0))
+    t = x + like(x, _ROUND64)
+    f = x - (t - like(x, _ROUND64))
+    p = like(x, _T10) + f * like(x, _T11)
+    p = like(x, _T9) + f * p
+    p = like(x, _T8) + f * p
+    p = like(x, _T7) + f * p
+    p = like(x, _T6) + f * p
+    p = like(x, _T5) + f * p
+    p = like(x, _T4) + f * p
+    p = like(x, _T3) + f * p
+    p = like(x, _T2) + f * p
+    p = like(x, _T1) + f * p
+    p = like(x, _T0) + f * p
+    return _times_power(like(x, 1.0) + f * p, t)
+
+
+@jit()
 def add_moments(acc, start, e, values, at, step, channels):
     """Add the weights e to the sums of one pixel: sum e, sum e^2, and for each channel sum e u, sum e u^2."""
     store(acc, start, load_row(acc, start) + fold_sum(e))
@@ -276,7 +326,7 @@ def add_moments(acc, start, e, values, at, step, channels):
         store(acc, second, load_row(acc, second) + fold_sum(first * u))
 
 
-@numba.njit(fastmath={"reassoc", "contract", "nsz"}, **JIT)
+@jit(fastmath={"reassoc", "contract", "nsz"})
 def squared_distance(q, a):
     """The squared distance of two vectors of features, in float64."""
     d = 0.0
@@ -285,7 +335,7 @@ def squared_distance(q, a):
     return d
 
 
-@numba.njit(**JIT)
+@jit()
 def insert(top, numbers, d, number):
     """Insert a distance into an ascending list, if it is under its last; an equal one stays behind."""
     j = len(top) - 1

@@ -26,6 +26,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from lemmse.engines.plain import box as plain
 from lemmse.engines.state import SoftmaxState
 from lemmse.patches import window_offsets
 
@@ -218,11 +219,21 @@ def accumulate(
     scale: Tensor,
     *,
     patch_size: int,
-    strata: Tensor,
+    query_strata: Tensor,
+    key_strata: Tensor,
     first_image: int,
+    exclude: Tensor | None = None,
     splits: int | None = None,
 ) -> SoftmaxState:
-    """The contract of `box.accumulate`, for float32 tensors on a CUDA device. splits: programs by query, for tests."""
+    """The contract of `plain.box.accumulate`, for float32 tensors on a CUDA device; the plain engine serves what this
+    one does not: queries and keys of different sizes or strata, and images left out. splits: programs by query, for
+    tests.
+    """
+    if exclude is not None or query_strata.shape != key_strata.shape or not torch.equal(query_strata, key_strata):
+        strata = {"query_strata": query_strata, "key_strata": key_strata}
+        options = {"patch_size": patch_size, "first_image": first_image, "exclude": exclude}
+        return plain.accumulate(state, queries, keys, values, scale, **options, **strata)
+    strata = key_strata
     _check(queries, keys, values, strata)
     device, top_k = queries.device, state.top_k
     count, features, height, width = queries.shape
@@ -282,7 +293,7 @@ def live_shifts(strata: Tensor) -> Tensor:
     height, width = strata.shape
     if bool((strata == strata[0, 0]).all() & (strata[0, 0] >= 0)):
         return torch.arange(height * width, dtype=torch.int32, device=strata.device)
-    columns = torch.arange(width, device=strata.device)
+    columns = torch.arange(width, dtype=torch.int64, device=strata.device)
     columns = (columns[:, None] + columns) % width  # (w, dx)
     label = strata[..., None]
     live = [((strata.roll(-dy, 0)[:, columns] == label) & (label >= 0)).any(dim=0).any(dim=0) for dy in range(height)]
@@ -316,15 +327,16 @@ def _splits(count: int, work: int, resident: int, device: torch.device) -> int:
 def _band(patch_size: int, length: int, device: torch.device) -> Tensor:
     """1 at (m, n) if n is in the window around m mod length, for n < length: (tile, tile)."""
     tile = max(16, triton.next_power_of_2(length))  # tl.dot takes no less
-    band = torch.zeros(tile, tile)
-    m = torch.arange(tile)[:, None]
-    band[m, (m + torch.tensor(window_offsets(patch_size, length))) % length] = 1
+    band = torch.zeros(tile, tile, dtype=torch.float32, device="cpu")
+    m = torch.arange(tile, dtype=torch.int64, device="cpu")[:, None]
+    offsets = torch.tensor(window_offsets(patch_size, length), dtype=torch.int64, device="cpu")
+    band[m, (m + offsets) % length] = 1
     return band.to(device)
 
 
 def _located(units: Tensor, shifts: Tensor, height: int, width: int, first_image: int) -> Tensor:
     """The key centre (image, row, column) of the unit t of each pixel: (programs, n, k) -> (programs, n, k, 3)."""
-    pixels = torch.arange(height * width, device=units.device)[:, None]
+    pixels = torch.arange(height * width, dtype=torch.int64, device=units.device)[:, None]
     shift = shifts[units % len(shifts)]
     image = first_image + units // len(shifts)
     row, col = (pixels // width + shift // width) % height, (pixels % width + shift % width) % width

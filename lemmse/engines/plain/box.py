@@ -1,11 +1,12 @@
 """Shift and box-sum in torch: the squared distance of all patches at one shift is a box-sum of one image.
 
-For query features q, key features a and a shift s,
+For query features q on a torus (H, W), key features a on a torus (h, w) and a shift s of the second,
 
-    D_s[m] = sum_{j in window} sum_f (q[f, m + j] - a[f, m + j + s])^2,
+    D_s[m] = sum_{j in window} sum_f (q[f, m + j] - a[f, m + j + s])^2,    k = m + s,
 
-a sum of squared differences (it does not cancel) whose cost does not depend on the patch size. Runs on any device, in
-float32 and float64, and is differentiable in q: the plain version that the compiled engine is tested against.
+a sum of squared differences (it does not cancel) whose cost does not depend on the patch size. The shifts s of the
+torus of the keys bring every pixel m of the query to every key position k once. Runs on any device, in float32 and
+float64, and is differentiable in q: the plain version that the compiled engines are tested against.
 """
 
 from __future__ import annotations
@@ -34,6 +35,23 @@ def box_sum(d: Tensor, patch_size: int, dim: int) -> Tensor:
     return total
 
 
+def check_sides(sides: tuple[int, int], key_sides: tuple[int, int], patch_size: int) -> None:
+    """Raise ValueError if queries and keys of these sides differ and one is smaller than a patch."""
+    if sides != key_sides and patch_size > min(*sides, *key_sides):
+        raise ValueError(
+            f"patch_size must be at most {min(*sides, *key_sides)} where queries of {sides[0]} x {sides[1]} pixels are "
+            f"compared with images of {key_sides[0]} x {key_sides[1]}, got {patch_size}"
+        )
+
+
+def _axis(patch_size: int, length: int, key_length: int, device: torch.device) -> tuple[Tensor, slice]:
+    """Coordinates along one axis of the query, and which of them are its pixels: more, half a window on both sides,
+    where the torus of the keys is another, for pixels beyond the query then meet other keys than those they repeat.
+    """
+    beyond = 0 if length == key_length else patch_size // 2
+    return torch.arange(-beyond, length + beyond, dtype=torch.int64, device=device), slice(beyond, beyond + length)
+
+
 def accumulate(
     state: SoftmaxState,
     queries: Tensor,
@@ -42,31 +60,55 @@ def accumulate(
     scale: Tensor,
     *,
     patch_size: int,
-    strata: Tensor,
+    query_strata: Tensor,
+    key_strata: Tensor,
     first_image: int,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """Merge all pairs (query position m of q, key position k of image i) of one stratum into the state.
 
-    queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their centre. scale: (Q,), the logit is
-    `-scale * D`, float64. strata: (H, W) int64, m and k compete if their labels are equal and not negative.
-    first_image: number of the first key image. The images in one dtype, all on one device.
+    Args:
+        state: rows (Q, H*W) and K channels.
+        queries: (Q, F, H, W) features.
+        keys: (B, F, h, w) features; h and w may differ from H and W, and then P is at most the least of the four.
+        values: (B, K, h, w) of the key positions, about their center.
+        scale: (Q,) float64, the logit is `-scale * D`.
+        patch_size: P, odd. Along an axis no longer than P the window is the whole axis, each pixel once.
+        query_strata: (H, W) int64, m and k compete if their labels are equal and not negative.
+        key_strata: (h, w) int64, of the key positions.
+        first_image: number of the first key image.
+        exclude: (Q,) int64, the number of the image that is left out of each query, -1 for none; None for none at all.
+
+    Returns:
+        The state with these pairs merged in. The images are in one dtype, all tensors on one device.
+
+    Raises:
+        ValueError: if the sizes differ and P is larger than one of them.
     """
-    height, width = strata.shape
-    columns = torch.arange(height * width, device=strata.device)
-    rows, cols = columns // width, columns % width
+    height, width = query_strata.shape
+    key_height, key_width = key_strata.shape
+    check_sides((height, width), (key_height, key_width), patch_size)
+    rows, row_pixels = _axis(patch_size, height, key_height, keys.device)
+    columns, column_pixels = _axis(patch_size, width, key_width, keys.device)
+    around = queries[:, None, :, rows % height][..., columns % width]
+    images = first_image + torch.arange(len(keys), dtype=torch.int64, device=keys.device)
+    left_out = None if exclude is None else (exclude[:, None] == images)[..., None, None]
     values = values.double()
     squares = values.square()
-    for dy in range(height):
-        for dx in range(width):
-            shift = (-dy, -dx)
-            competes = (strata == strata.roll(shift, (0, 1))) & (strata >= 0)
+    for dy in range(key_height):
+        for dx in range(key_width):
+            key_rows, key_columns = (rows + dy) % key_height, (columns + dx) % key_width
+            row, column = key_rows[row_pixels], key_columns[column_pixels]  # k = m + s
+            competes = (query_strata == key_strata[row][:, column]) & (query_strata >= 0)
             if not bool(competes.any()):
                 continue
-            d = (queries[:, None] - keys.roll(shift, (-2, -1))).square().sum(2)
-            d = box_sum(box_sum(d, patch_size, -2), patch_size, -1)
+            d = (around - keys[:, :, key_rows][..., key_columns]).square().sum(2)
+            d = box_sum(box_sum(d, patch_size, -2), patch_size, -1)[..., row_pixels, column_pixels]
+            if left_out is not None:
+                competes = competes & ~left_out
             logits = torch.where(competes, -scale[:, None, None, None] * d.double(), -torch.inf).flatten(2)
-            u, u2 = values.roll(shift, (-2, -1)).flatten(2), squares.roll(shift, (-2, -1)).flatten(2)
-            source = torch.stack([(rows + dy) % height, (cols + dx) % width], -1)[None, :, None]
+            u, u2 = (x[:, :, row][..., column].flatten(2) for x in (values, squares))
+            source = torch.cartesian_prod(row, column).reshape(1, -1, 1, 2)
             block = SoftmaxState.of_block(
                 logits,
                 dim=1,
@@ -74,9 +116,7 @@ def accumulate(
                     torch.einsum("qbn,bcn->qnc", e, u),
                     torch.einsum("qbn,bcn->qnc", e, u2),
                 ),
-                sources=lambda b, source=source: torch.cat(
-                    [first_image + b[..., None], source.expand(*b.shape, 2)], -1
-                ),
+                sources=lambda b, source=source: torch.cat([images[b][..., None], source.expand(*b.shape, 2)], -1),
                 top_k=state.top_k,
             )
             state = state.merge(block)

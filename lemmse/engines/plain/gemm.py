@@ -13,21 +13,26 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import Block
 from lemmse.engines.state import SoftmaxState
 
 _BLOCK = 1 << 22  # pairs held at once
 
 
-Block = tuple[Tensor, Tensor, Tensor]
-
-
 def accumulate(
-    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+    state: SoftmaxState,
+    queries: Tensor,
+    blocks: Iterable[Block],
+    scale: Tensor,
+    *,
+    centre: float,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """Merge all pairs (query row, key) into the state.
 
     queries: (Q, n, F). blocks: of keys (K, F), values (K, C) and sources (K, 3) int64. scale: (Q,), the logit is
-    `-scale * |q - a|^2`. centre: is subtracted from the values. All sums are taken in float64.
+    `-scale * |q - a|^2`. centre: is subtracted from the values. exclude: (Q,) int64, the image, first column of the
+    sources, that is left out of each query, -1 for none; None for none at all. All sums are taken in float64.
     """
     queries, scale = queries.double(), scale.double()
     count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
@@ -36,35 +41,19 @@ def accumulate(
         mean = keys.mean(0)
         q = queries - mean
         norms = q.square().sum(-1, keepdim=True)
-        for part in torch.arange(len(keys), device=keys.device).split(count):
+        for part in torch.arange(len(keys), dtype=torch.int64, device=keys.device).split(count):
             a = keys[part] - mean
             d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
-            state = state.merge(block_state(-scale[:, None, None] * d, u[part], sources[part], state.top_k))
+            logits = without(-scale[:, None, None] * d, sources[part], exclude)
+            state = state.merge(block_state(logits, u[part], sources[part], state.top_k))
     return state
 
 
-def accumulate_positions(
-    state: SoftmaxState,
-    queries: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    scale: Tensor,
-    *,
-    log_pdet: Tensor,
-    sources: Tensor,
-    positions: Tensor,
-) -> SoftmaxState:
-    """As `accumulate` where each of k key positions has a metric of its own: the plain per-position path.
-
-    queries: (Q, n, k, F), the rows `positions` (n,) of the state, seen through the metric of each key position. keys:
-    (B, k, F). values: (B, k, C). log_pdet: (k,), subtracted from the logits. sources: (B, k, 3).
-    """
-    queries, keys, scale = queries.double(), keys.double(), scale.double()
-    for j in range(keys.shape[1]):
-        d = (queries[:, :, j, None] - keys[:, j]).square().sum(-1)
-        logits = -scale[:, None, None] * d - log_pdet[j]
-        state = state.merge_at(positions, block_state(logits, values[:, j], sources[:, j], state.top_k))
-    return state
+def without(logits: Tensor, sources: Tensor, exclude: Tensor | None) -> Tensor:
+    """The logits (Q, n, K) of keys with sources (K, 3), -inf where the image is the one left out of the query."""
+    if exclude is None:
+        return logits
+    return logits.masked_fill((exclude[:, None] == sources[:, 0])[:, None], -torch.inf)
 
 
 def block_state(logits: Tensor, values: Tensor, sources: Tensor, top_k: int) -> SoftmaxState:

@@ -1,0 +1,98 @@
+"""How an executed notebook becomes a page of the book, without changing the notebook.
+
+The book is built from the executed notebooks as they are, which is what a reader downloads. Sphinx reads each of them
+through `read_page` (see `nb_custom_formats` in `_config.yml`), which rewrites the cells as the book needs them:
+
+- A figure that `show_figure` displayed becomes a numbered figure below its cell, as vectors, with its caption.
+  A table that `show_table` displayed becomes a numbered table. Links refer to both by name.
+- Any other Markdown that a cell displayed becomes text of the page.
+- What `show_answer` displayed replaces the Markdown cell tagged `answer`, under the question.
+- The cell of parameters folds under the name "Parameters"; the one that papermill injected is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+FIGURES = "_generated"  # the folder of the book that holds the figures as files
+
+
+def read_page(text: str) -> Any:
+    """The notebook that Sphinx reads instead of the executed one, whose JSON is `text`.
+
+    Raises:
+        ValueError: if a chapter has a place for an answer and shows none, or shows one and has no place for it.
+    """
+    import nbformat
+
+    notebook = nbformat.reads(text, as_version=4)
+    answers = [about["text"] for about in _shown(notebook) if about.get("kind") == "answer"]
+    cells = [cell for cell in notebook.cells if "injected-parameters" not in _tags(cell)]
+    places = [cell for cell in cells if cell.cell_type == "markdown" and "answer" in _tags(cell)]
+    if len(answers) != len(places) or len(answers) > 1:
+        raise ValueError(
+            "a chapter that calls show_answer once has one Markdown cell tagged 'answer', "
+            f"got {len(answers)} answers and {len(places)} such cells"
+        )
+    for place, answer in zip(places, answers, strict=True):
+        place.source = f"```{{admonition}} Answer\n:class: tip answer\n\n{answer}\n```"
+    for cell in cells:
+        if "parameters" in _tags(cell):
+            cell.metadata["mystnb"] = {"code_prompt_show": "Parameters", "code_prompt_hide": "Parameters"}
+    notebook.cells = [part for cell in cells for part in _parts(cell)]
+    return notebook
+
+
+def figure_files(notebook: dict[str, Any]) -> dict[str, str]:
+    """The figures that a notebook displayed: for each file name, the text of the SVG."""
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    figures = [output for output in outputs if _about(output).get("kind") == "figure"]
+    return {f"{_about(output)['name']}.svg": "".join(output["data"]["image/svg+xml"]) for output in figures}
+
+
+def _parts(cell: Any) -> Iterator[Any]:
+    """A cell without the outputs that are Markdown of the page, then these, in their order, as Markdown cells."""
+    from nbformat.v4 import new_markdown_cell
+
+    outputs = cell.get("outputs", [])
+    texts = [_page_text(output) for output in outputs]
+    if cell.cell_type == "code":
+        cell.outputs = [output for output, text in zip(outputs, texts, strict=True) if text is None]
+    yield cell
+    for number, text in enumerate(texts):
+        if text:
+            yield new_markdown_cell(text, id=f"{cell.get('id', 'cell')}-{number}"[-64:])
+
+
+def _page_text(output: Any) -> str | None:
+    """The Markdown that stands for an output in the book, "" for nothing; None where the output stays as it is."""
+    about, data = _about(output), output.get("data", {})
+    match about.get("kind"):
+        case "figure":
+            options = f":name: {about['name']}\n:alt: {about['alt']}"
+            return f"```{{figure}} /{FIGURES}/{about['name']}.svg\n{options}\n\n{about['caption']}\n```"
+        case "table":
+            table = "".join(data["text/markdown"])
+            return f"```{{table}} {about['caption']}\n:name: {about['name']}\n\n{table}\n```"
+        case "caption" | "answer":
+            return ""
+        case _:
+            return "".join(data["text/markdown"]) if "text/markdown" in data else None
+
+
+def _shown(notebook: Any) -> Iterator[dict[str, str]]:
+    """What the library says about each output of a notebook that it displayed."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            yield _about(output)
+
+
+def _about(output: Any) -> dict[str, str]:
+    """What the library says about an output in its metadata."""
+    return output.get("metadata", {}).get("lemmse", {})
+
+
+def _tags(cell: Any) -> list[str]:
+    """The tags of a cell."""
+    return cell.get("metadata", {}).get("tags", [])

@@ -1,0 +1,262 @@
+"""The kernel of the shift and box-sum on CPUs: one tile of a query against groups of training images.
+
+The vector axis is 16 lanes times 4 neighbouring column shifts dx. A lane is a training image, or one of several runs of
+row shifts dy of the same image (see `layout`). For one row shift the kernel walks over the pixels (h, w) of the tile
+and keeps
+
+    V[w] = sum_{t = h .. h + depth - 1} sum_f (q[f, t, w] - a[f, t + dy, w + dx])^2        (running along h)
+    D    = sum_{c = w .. w + span - 1} V[c]                                                (running along w)
+
+so that D holds the distances of the query patch at (h, w) to 64 training patches. The tile of query features starts
+half a window before the first pixel. Along an axis it either is the whole torus, so that its window wraps around and
+what was summed for a row or column is used again, or holds half a window more on both sides.
+
+Distances are float64, for float32 would lose the small ones that decide at small sigma; their excess over a reference
+distance and its exponential have the dtype of the values. The reference moves only when a distance falls `_GROWTH` bits
+under it; pairs that cannot matter are skipped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from lemmse.engines.cpu.compile import jit
+from lemmse.engines.cpu.vectors import (
+    COLUMNS,
+    IMAGES,
+    LANES,
+    NEGLIGIBLE,
+    NEGLIGIBLE64,
+    above,
+    add_moments,
+    any_above,
+    exp2,
+    fold_max,
+    insert,
+    like,
+    load,
+    load_row,
+    lowest,
+    narrow,
+    splat,
+    store,
+    total,
+    where_equal,
+    widen,
+)
+
+ABSENT = 1e15  # the features of a lane without an image
+FAR = 1e29  # no distance of a pair that competes is as large
+_GROWTH = 24.0  # bits
+_FLUSH = 256  # of 64 pairs of each pixel, summed in the dtype of the values before they are added in float64
+
+
+@jit()
+def _aligned(count, like):
+    """An uninitialised array of the dtype of `like` that starts at a cache line."""
+    array = np.empty(count + 64 // like.itemsize, like.dtype)
+    start = -array.ctypes.data % 64 // like.itemsize
+    return array[start : start + count]
+
+
+def _negligible(values):
+    """The logit, in bits over the largest, under which a pair cannot matter to sums in the dtype of the values."""
+    raise NotImplementedError("for kernels only")
+
+
+@overload(_negligible)
+def _negligible_in(values):
+    bits = NEGLIGIBLE if values.dtype == types.float32 else NEGLIGIBLE64
+    return lambda values: bits
+
+
+@jit(inline="always")
+def _square(q, t, w, key, start, step):
+    """The squared differences of a feature of the query and 64 of the keys, summed over the channels of features."""
+    difference = splat(np.float64(q[0, t, w])) - widen(load(key, start))
+    square = difference * difference
+    for f in range(1, len(q)):
+        difference = splat(np.float64(q[f, t, w])) - widen(load(key, start + f * step))
+        square = square + difference * difference
+    return square
+
+
+@jit()
+def _add_row(squares, v, q, key, step, t, at, leave):
+    """Add the squares of tile row t and the key row from `at` on to v, and keep them; take kept row `leave`, if any,
+    away.
+    """
+    width = q.shape[2]
+    for w in range(width):
+        square = _square(q, t, w, key, at + w * IMAGES, step)
+        store(squares, (t * width + w) * LANES, square)
+        if leave >= 0:
+            square = square - load(squares, (leave * width + w) * LANES)
+        store(v, w * LANES, load(v, w * LANES) + square)
+
+
+@jit()
+def _replace_row(v, q, key, step, t, at, leave, leave_at):
+    """As `_add_row`, where squares are not kept but computed again: large tiles would fall out of the cache."""
+    for w in range(q.shape[2]):
+        square = _square(q, t, w, key, at + w * IMAGES, step)
+        if leave >= 0:
+            square = square - _square(q, leave, w, key, leave_at + w * IMAGES, step)
+        store(v, w * LANES, load(v, w * LANES) + square)
+
+
+@jit()
+def _slide_row(squares, v, width, enter, leave):
+    """Add row `enter` of the squares to v, take row `leave` away."""
+    for x in range(0, width * LANES, LANES):
+        change = load(squares, enter * width * LANES + x) - load(squares, leave * width * LANES + x)
+        store(v, x, load(v, x) + change)
+
+
+@jit()
+def _exponents(x, v, reference, bits, span, first, width, tile_width):
+    """The logits, in bits over the reference, of `width` pixels from number `first` on, from the window sums v of the
+    columns of the tile.
+    """
+    d = load(v, 0)
+    for c in range(1, span):
+        d = d + load(v, c * LANES)
+    for w in range(width):
+        if w > 0 and span < tile_width:
+            enter = w + span - 1
+            enter -= tile_width if enter >= tile_width else 0
+            d = d + (load(v, enter * LANES) - load(v, (w - 1) * LANES))
+        excess = narrow(d - splat(reference[first + w]), x)
+        store(x, w * LANES, excess * like(excess, bits))
+
+
+@jit()
+def _move_reference(x, start, v, span, w, m, reference, sums, acc, scale2):
+    """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one."""
+    width = v.size // LANES
+    distances = np.zeros(LANES)
+    for c in range(w, w + span):
+        for lane in range(LANES):
+            distances[lane] += v[c % width * LANES + lane]
+    new = np.inf
+    for lane in range(LANES):
+        if x[start + lane] > -np.inf:
+            new = min(new, distances[lane])
+    ratio = 2.0 ** max((new - reference[m]) * scale2, -150.0)
+    columns = sums.shape[1]
+    for j in range(columns):
+        factor = ratio * ratio if j == 1 else ratio
+        sums[m, j] *= factor
+        at = (m * columns + j) * IMAGES
+        row = load_row(acc, at)
+        store(acc, at, row * like(row, factor))
+    reference[m] = new
+    for lane in range(LANES):
+        if x[start + lane] > -np.inf:
+            x[start + lane] = (new - distances[lane]) * scale2
+
+
+@jit()
+def _keep_top(top, numbers, x, start, reference, scale2, images, rows, k, column, height, width):
+    """Insert those of 64 pairs that are among the k nearest so far: keys at row k + rows of lane, column + 0 .. 3."""
+    logits = load(x, start)
+    lanes = above(logits, like(logits, (reference - top[-1]) * scale2))
+    while lanes:
+        lane = lowest(lanes)
+        lanes &= lanes - np.uint64(1)
+        d = reference - x[start + lane] / scale2
+        if d < FAR:
+            image, row = images[lane % IMAGES], (k + rows[lane % IMAGES]) % height
+            insert(top, numbers, d, (image * height + row) * width + (column + lane // IMAGES) % width)
+
+
+@jit()
+def walk(
+    q, at, window, labels, keys, values, key_labels, images, rows, shifts, size, scale2, stop, reference, sums, top,
+    numbers,
+):  # fmt: skip
+    """One tile of a query against all `keys`: updates reference, sums, top and numbers.
+
+    q: (F, tile height, tile width). at: row and column of its first pixel, at which the first window is centred, less
+    half a window; both less than the sides of a key. window: height and width. labels: (h, w) int64 of the pixels, -1
+    outside. keys: (groups, F * H * step) and values: (groups, C * H * step), interleaved. key_labels: the same with one
+    channel, or (1, H * step) for all groups, or (0, 0) where all pairs compete. images, rows: (groups, 16) int64, the
+    image of each lane and its first row shift. shifts: first and last row shift, of those after it. size: H and W of
+    the keys. scale2: -logit / D, in bits. stop: (1,) bool, whether to return, at any time. reference: (h*w,) a distance
+    near the least so far. sums: (h*w, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least
+    D, ascending, and their keys, int64, numbered through images, rows and columns. All else float64.
+    """
+    features, tile_height, tile_width = q.shape
+    height, width = labels.shape
+    depth, span = window
+    key_height, key_width = size
+    step = keys.shape[1] // (features * key_height)  # numbers from one row of one feature, or channel, to the next
+    columns, top_k = sums.shape[1], top.shape[1]
+    channels = columns // 2 - 1
+    masked = len(key_labels) > 0
+    wraps = tile_height == height
+    center_row, center_column = depth // 2, span // 2
+    squares = _aligned(tile_height * tile_width * LANES if wraps else 0, sums)
+    v = _aligned(tile_width * LANES, sums)
+    x = _aligned(width * LANES, values)
+    acc = _aligned(height * width * columns * IMAGES, values)
+    acc[:] = 0
+    negligible, visits = _negligible(values), 0
+    for g in range(len(keys)):
+        key, value = keys[g], values[g]
+        for dy in range(shifts[0], shifts[1]):
+            for dx in range(0, key_width, COLUMNS):
+                if stop[0]:
+                    return
+                v[:] = 0
+                first_column = (at[1] + dx) % key_width
+                column = (at[1] + center_column + dx) % key_width
+                for t in range(depth):
+                    start = (at[0] + t + dy) % key_height * features * step + first_column * IMAGES
+                    if wraps:
+                        _add_row(squares, v, q, key, step, t, start, -1)
+                    else:
+                        _replace_row(v, q, key, step, t, start, -1, -1)
+                for h in range(height):
+                    if h > 0 and depth < tile_height:
+                        enter, leave = h + depth - 1, h - 1
+                        start = (at[0] + enter + dy) % key_height * features * step + first_column * IMAGES
+                        if not wraps:
+                            left = (at[0] + leave + dy) % key_height * features * step + first_column * IMAGES
+                            _replace_row(v, q, key, step, enter, start, leave, left)
+                        elif enter < tile_height:
+                            _add_row(squares, v, q, key, step, enter, start, leave)
+                        else:
+                            _slide_row(squares, v, tile_width, enter - tile_height, leave)
+                    _exponents(x, v, reference, -scale2, span, h * width, width, tile_width)
+                    k = (at[0] + center_row + h + dy) % key_height
+                    for w in range(width):
+                        m, start = h * width + w, w * LANES
+                        if labels[h, w] < 0:
+                            continue
+                        if masked:
+                            pair = load(x, start)
+                            there = load(key_labels[g % len(key_labels)], k * step + (column + w) * IMAGES)
+                            store(x, start, where_equal(pair, there, like(pair, labels[h, w])))
+                        if dx + COLUMNS > key_width:
+                            x[start + (key_width - dx) * IMAGES : start + LANES] = -np.inf
+                        peak = fold_max(load(x, start))
+                        if any_above(peak, like(peak, _GROWTH)):
+                            _move_reference(x, start, v, span, w, m, reference, sums, acc, scale2)
+                        if top_k and any_above(peak, like(peak, (reference[m] - top[m, -1]) * scale2)):
+                            kinds = images[g], rows[g], k, column + w, key_height, key_width
+                            _keep_top(top[m], numbers[m], x, start, reference[m], scale2, *kinds)
+                        if not any_above(peak, like(peak, negligible)):
+                            continue
+                        e = exp2(load(x, start))
+                        there = k * channels * step + (column + w) * IMAGES
+                        add_moments(acc, m * columns * IMAGES, e, value, there, step, channels)
+            visits += -(-key_width // COLUMNS)
+            if visits >= _FLUSH or dy == shifts[1] - 1:
+                visits = 0
+                for m in range(height * width):
+                    for j in range(columns):
+                        sums[m, j] += total(load_row(acc, (m * columns + j) * IMAGES))
+                acc[:] = 0

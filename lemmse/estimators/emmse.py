@@ -1,0 +1,43 @@
+"""E-MMSE, the minimiser of `E |phi(B y) - x|^2` over the maps phi that commute with all circular translations T_g.
+
+    x_hat = sum_{i,g} T_g^-1 x_i w_{i,g},    w_{i,g} ~ g(T_g z; B A x_i, sigma^2 B B^T),    z = B y.
+
+Where `T_g z` is not in the range of B the weight is 0. It equals LE-MMSE where the patch covers the image.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lemmse.estimators.features import Features
+from lemmse.estimators.mixture import MixtureEstimator
+from lemmse.estimators.positions import PositionFeatures
+from lemmse.estimators.whole_images import TranslatedImageFeatures
+from lemmse.physics.preinverse import DensePreInverse
+
+
+class EquivariantMMSE(MixtureEstimator):
+    """E-MMSE: `x_hat = sum_{i,g} T_g^-1 x_i w_{i,g}`, `w_{i,g} ~ g(T_g B y; B A x_i, sigma^2 B B^T)`, g a translation.
+
+    Arguments as for `LocalEquivariantMMSE`, without patch_size and padding. The engine is "correlation", or "position"
+    for a matrix, where the estimator is computed as the LE-MMSE of a patch that covers the image.
+
+    Raises:
+        ValueError: for bad input.
+
+    Source: arXiv 2601.10334.
+
+    Example:
+        >>> import torch, lemmse
+        >>> images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> estimator = lemmse.EquivariantMMSE(images, lemmse.Denoising())
+        >>> moved = estimator(images[:1].roll(3, -1), 0.01)  # a training image, translated, is found
+        >>> bool((moved - images[:1].roll(3, -1)).abs().max() < 1e-6)
+        True
+    """
+
+    def _make_features(self) -> Features[Any]:
+        if isinstance(self.pre_inverse, DensePreInverse):
+            covering = max(self.shape[1:]) | 1  # odd
+            return PositionFeatures(self.pre_inverse, self.shape, covering, self.device)
+        return TranslatedImageFeatures(self.pre_inverse, self.shape, self.device)

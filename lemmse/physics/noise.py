@@ -1,0 +1,29 @@
+"""The noise of a measurement, `e ~ N(0, sigma^2 I)`: white, real, and complex where the measurements are."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lemmse.checks import check_generator, check_sigma
+
+
+def add_noise(clean: Tensor, sigma: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """`clean + e`, with noise of standard deviation sigma on every number of `clean`, both complex parts included.
+
+    Args:
+        clean: (Q, ...), real or complex.
+        sigma: a number or (Q,), positive.
+        generator: the source of the noise, on any device; without one, torch's own.
+
+    Raises:
+        ValueError: for a sigma that is not positive and finite, and for a generator that is none.
+    """
+    sigma = check_sigma(sigma, len(clean), clean)
+    generator = check_generator(generator)
+    device = clean.device if generator is None else generator.device
+    shape = (2, *clean.shape) if clean.is_complex() else clean.shape
+    noise = torch.randn(shape, generator=generator, dtype=clean.real.dtype, device=device).to(clean.device)
+    if clean.is_complex():
+        noise = torch.complex(noise[0], noise[1])
+    return clean + sigma.reshape(-1, *[1] * (clean.ndim - 1)) * noise

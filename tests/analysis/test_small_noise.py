@@ -1,0 +1,48 @@
+"""Weights over sigma do not move the minimizer, and the nearest patch size is found."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lemmse
+from lemmse.analysis.evaluate import FORMULA, compare
+from lemmse.analysis.small_noise import nearest_patch_sizes, patch_size_formulas
+from tests.conftest import random_images
+
+X = random_images(6, 1, 9, 8)
+SIZES = (1, 3, 5)
+
+
+def test_the_nearest_patch_size_is_that_of_a_formula_in_disguise():
+    formula = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=5)
+    others = patch_size_formulas(formula, SIZES)
+    assert list(others) == ["formula, P = 1", "formula, P = 3"]
+    narrow = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
+
+    def net(y: torch.Tensor, sigma: float) -> torch.Tensor:
+        return (formula if sigma > 0.2 else narrow)(y, sigma) + 1e-3
+
+    frame = compare({"net": net, FORMULA: formula, **others}, lemmse.Denoising(), {"x": X}, [0.1, 0.4], seed=0)
+    table = nearest_patch_sizes(frame, ["net"], 5, SIZES).set_index("sigma")
+    assert table.nearest.to_dict() == {0.1: 3, 0.4: 5}
+    assert table.to_nearest.to_list() == pytest.approx([60, 60], abs=1e-3)
+    assert table.to_formula[0.1] < table.to_nearest[0.1]
+    with pytest.raises(ValueError, match="not compared with 'formula, P = 7'"):
+        nearest_patch_sizes(frame, ["net"], 5, (*SIZES, 7))
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (100.0, 1.0), (1.0, 1000.0)])
+def test_weights_do_not_move_the_minimizer(weights):
+    """For every weighting the weighted loss of a disturbed LE-MMSE exceeds that of LE-MMSE, at each disturbance."""
+    formula = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
+    x = X.repeat(400, 1, 1, 1)
+    losses, excess = [], []
+    for weight, sigma in zip(weights, (0.1, 0.6), strict=True):
+        y = lemmse.Denoising().measure(x, sigma, generator=torch.Generator().manual_seed(1))
+        best = formula(y, sigma)
+        local = best + 0.1 * (y - y.roll(1, -1))  # any other local, equivariant map
+        losses.append(weight * float((local - x).square().mean() - (best - x).square().mean()))
+        excess.append(weight * float((local - best).square().mean()))
+    assert sum(losses) > 0
+    assert sum(losses) == pytest.approx(sum(excess), rel=0.1)
