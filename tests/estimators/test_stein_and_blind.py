@@ -27,7 +27,7 @@ def test_the_divergence_is_the_variance(kind):
 
 @pytest.mark.parametrize("image", [X[0], torch.rand(1, 6, 5, generator=torch.Generator().manual_seed(5)).double()])
 def test_steins_estimate_is_unbiased_for_any_image(image):
-    sigma, draws = 0.2, 2000
+    sigma, draws = 0.2, 1000
     truth = image.expand(draws, 1, 6, 5)
     y = DENOISE.measure(truth, sigma, generator=torch.Generator().manual_seed(2))
     posterior = LOCAL.posterior(y, sigma)
@@ -51,7 +51,7 @@ def test_a_blind_estimator_weighs_levels_by_the_density_of_the_patch():
 
 def test_the_price_of_not_knowing_the_noise():
     """R_blind - R_known = E |x_hat_blind - x_hat_sigma|^2, over images, noise and levels drawn as assumed."""
-    sigmas, draws, g = torch.tensor([0.1, 0.5]).double(), 3000, torch.Generator().manual_seed(3)
+    sigmas, draws, g = torch.tensor([0.1, 0.5]).double(), 1000, torch.Generator().manual_seed(3)
     truth = X[torch.randint(len(X), (draws,), generator=g)]
     sigma = sigmas[torch.randint(2, (draws,), generator=g)]
     y = DENOISE.measure(truth, sigma, generator=g)
