@@ -68,7 +68,7 @@ def used() -> dict[str, Any]:
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -125,7 +125,7 @@ def peak_megabytes(call: Callable[[], object], device: torch.device) -> tuple[fl
         call()
         return before / 1e6, torch.cuda.max_memory_allocated(device) / 1e6
     with contextlib.suppress(OSError):
-        _CLEAR.write_text("5")  # Linux forgets the peak so far: see proc(5)
+        _CLEAR.write_text("5", encoding="utf-8")  # Linux forgets the peak so far: see proc(5)
     before = _peak_bytes()
     call()
     return before / 1e6, _peak_bytes() / 1e6
@@ -133,7 +133,7 @@ def peak_megabytes(call: Callable[[], object], device: torch.device) -> tuple[fl
 
 def _peak_bytes() -> int:
     """The largest resident set of this process so far."""
-    for line in _STATUS.read_text().splitlines() if _STATUS.exists() else ():
+    for line in _STATUS.read_text(encoding="utf-8").splitlines() if _STATUS.exists() else ():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
     import resource

@@ -78,13 +78,13 @@ def page_physics(operator: str, hidden: str = "") -> Physics:
 
 
 def page_drawing(pixels: str) -> Tensor:
-    """An image (1, 1, 28, 28) that a reader drew or dropped, from the page's address: base64 of 784 grey values.
+    """An image (1, 1, 28, 28) that a reader drew or dropped, from the page's address: base64 of 784 gray values.
 
     Raises:
         ValueError: for a text that does not hold 784 bytes.
     """
-    grey = torch.from_numpy(_decoded(pixels, SIDE * SIDE, "grey values").copy())
-    return (grey.to(torch.float64) / 255).to(torch.float32).reshape(1, 1, SIDE, SIDE)
+    gray = torch.from_numpy(_decoded(pixels, SIDE * SIDE, "gray values").copy())
+    return (gray.to(torch.float64) / 255).to(torch.float32).reshape(1, 1, SIDE, SIDE)
 
 
 def page_noise(seed: int) -> Tensor:

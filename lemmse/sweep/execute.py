@@ -57,7 +57,7 @@ def sweep(
         client = stack.enter_context(connect(scheduler)) if scheduler is not None else None
         stack.enter_context(plan.lock())
         plan.write()
-        text, library, root = source.read_text(encoding="utf-8"), library_digest(), str(project.root)
+        text, library, root = source.read_text(encoding="utf-8-sig"), library_digest(), str(project.root)
         done = plan.complete()
         todo = [
             Job(key, source.name, text, parameters, library, root, threads, timeout)

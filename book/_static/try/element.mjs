@@ -11,7 +11,7 @@ import { STEPS } from "./guide.mjs";
 import { median, psnr } from "./metrics.mjs";
 import { normal } from "./noise.mjs";
 import { applyOperator, measure } from "./operators.mjs";
-import { paintGrey, paintMeasurement, paintPieces, paintVotes } from "./paint.mjs";
+import { paintGray, paintMeasurement, paintPieces, paintVotes } from "./paint.mjs";
 import { readPicture } from "./picture.mjs";
 import { pythonFor } from "./python.mjs";
 import { Solver } from "./solver.mjs";
@@ -201,7 +201,7 @@ class TryIt extends HTMLElement {
     this.pictures.measurement.setStatus("current");
     this.pictures.measurement.setNote([`to truth ${formatDecibel(psnr(this.y, this.truth))}`]);
     if (this.pictures.truth) {
-      paintGrey(this.pictures.truth.canvas, this.truth);
+      paintGray(this.pictures.truth.canvas, this.truth);
       this.pictures.truth.setStatus("current");
     }
     this.more?.setAttribute("href", FULL_PAGE + PREFIX + encodeState(state));
@@ -224,7 +224,7 @@ class TryIt extends HTMLElement {
   #showFormula({ revision, images, exact, milliseconds, mean, effective, heaviest }) {
     const current = revision === this.revision;
     const { pictures } = this;
-    paintGrey(pictures.formula.canvas, mean);
+    paintGray(pictures.formula.canvas, mean);
     if (pictures.votes) paintVotes(pictures.votes.canvas, effective, images * SIDE * SIDE);
     if (pictures.pieces) paintPieces(pictures.pieces.canvas, heaviest);
     if (!current) return; // it stays marked as being computed
@@ -242,12 +242,12 @@ class TryIt extends HTMLElement {
 
   #showControls({ revision, network, affine }) {
     if (revision !== this.revision) return;
-    paintGrey(this.pictures.affine.canvas, affine);
+    paintGray(this.pictures.affine.canvas, affine);
     this.pictures.affine.setStatus("current");
     const picture = this.pictures.network;
     picture.setStatus(network ? "current" : "missing", network ? `P = ${this.data.networkPatchSize}` : "");
     picture.setBlank(network ? "" : "No network was trained on a painted hole.");
-    if (network) paintGrey(picture.canvas, network);
+    if (network) paintGray(picture.canvas, network);
     Object.assign(this.estimates, { network, affine });
     this.#compare();
   }
@@ -316,7 +316,7 @@ class TryIt extends HTMLElement {
   async #pick(file) {
     try {
       this.#change({ image: "picture", pixels: await readPicture(file) });
-      this.#say("Your picture is shown as 28 × 28 grey values. It has not left your browser.");
+      this.#say("Your picture is shown as 28 × 28 gray values. It has not left your browser.");
     } catch (error) {
       this.#say(error.message);
     }

@@ -28,7 +28,7 @@ _SEVERAL = 4  # parts are worth having at once
 _LEAST_GROUPS = 4  # in a part, where there are many
 _LEAST = 1 << 22  # pairs that are worth a task of their own
 _WHOLE = 64  # pixels along an axis that is not cut
-_TILE = (128, 128)  # rows and columns of a tile of a query that is cut: what it sums stays in the cache
+_TILE = (128, 64)  # rows and columns of a tile of a query that is cut: what it sums stays in the cache
 _CHANNELS = 8  # of values, summed in one pass
 
 
