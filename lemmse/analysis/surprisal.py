@@ -80,8 +80,8 @@ def pixel_errors(nets: Mapping[str, Restorer], queries: Iterable[Query]) -> pd.D
         known = {"surprisal": surprisal, "variance": posterior.variance.mean(1)}
         for name, net in nets.items():
             columns = {"error": (net(z, sigma) - posterior.mean).square().mean(1), **known}
-            columns = {column: values.double().flatten().cpu().numpy() for column, values in columns.items()}
-            frames.append(pd.DataFrame({"sigma": sigma, "network": name, "image": image.numpy(), **columns}))
+            flat = {column: values.double().flatten().cpu().numpy() for column, values in columns.items()}
+            frames.append(pd.DataFrame({"sigma": sigma, "network": name, "image": image.numpy(), **flat}))
     return pd.concat(frames, ignore_index=True)
 
 

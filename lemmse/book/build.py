@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from lemmse.book.export import export_page
@@ -90,17 +91,17 @@ def publish(project: Project, preset: str, book: Path) -> None:
     """
     for source in project.sources:
         executed = project.executed(preset, source)
-        write_atomically(book / "notebooks" / executed.name, lambda to, executed=executed: shutil.copy(executed, to))
+        write_atomically(book / "notebooks" / executed.name, partial(shutil.copy, executed))
         notebook = json.loads(executed.read_text(encoding="utf-8"))
         for name, svg in figure_files(notebook).items():
-            write_atomically(book / FIGURES / name, lambda to, svg=svg: to.write_text(svg, encoding="utf-8"))
+            write_atomically(book / FIGURES / name, partial(Path.write_text, data=svg, encoding="utf-8"))
         for cell in notebook["cells"]:
             for output in cell.get("outputs", []):
                 name = output.get("metadata", {}).get("scrapbook", {}).get("name", "")
                 image = output.get("data", {}).get(_RECORD + "image/png")
                 if image:
                     png = base64.b64decode(image)
-                    write_atomically(book / FIGURES / f"{name}.png", lambda to, png=png: to.write_bytes(png))
+                    write_atomically(book / FIGURES / f"{name}.png", partial(Path.write_bytes, data=png))
     if (book / "try_it.md").exists():
         export_page(book, preset)
 
