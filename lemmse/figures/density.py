@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def error_over_surprisal(frame: pd.DataFrame, by: str, label: str) -> Figure:
-    """Distance to the formula in dB against surprisal: a panel for each sigma, a line for each of `by`.
+    """PSNR in dB against surprisal: a panel for each sigma, a line for each of `by`.
 
-    frame: of `density.deciles`, which are its points.
+    frame: columns sigma, surprisal, psnr and `by`, one row for each point.
     """
     sigmas = sorted(set(frame["sigma"]))
     figure, axes = new_figure(1, len(sigmas), 2.6 * len(sigmas), 3.9, sharey=True)
@@ -30,8 +30,7 @@ def error_over_surprisal(frame: pd.DataFrame, by: str, label: str) -> Figure:
         part = frame[frame["sigma"] == sigma]
         for turn, name in enumerate(dict.fromkeys(frame[by])):
             line = part[part[by] == name]
-            look = style(name, turn) | ({"fillstyle": "none"} if turn >= len(OTHERS) else {})  # a second round
-            axis.plot(line["surprisal"], -10 * np.log10(line["error"]), label=name, markersize=4, **look)
+            axis.plot(line["surprisal"], line["psnr"], label=name, markersize=4, **style(name, turn))
         axis.set(title=f"sigma = {sigma:g}", xlabel="surprisal (nats)")
         axis.set_xscale("symlog", linthresh=10)
         axis.set_xticks([0, 10, 100, 1000][: 3 if part["surprisal"].max() < 300 else 4])
