@@ -307,7 +307,7 @@ images. Whether dense regions are learned *first* depends on what one counts: th
     100 - left[10].iloc[-1]:.0f} %.""")
 
 # %% tags=["hide-input"]
-assert not pixels.select_dtypes("number").isna().any(axis=None), "every error and surprisal must be a number"
+assert not pixels[["error", "surprisal"]].isna().any(axis=None), "every error and surprisal must be a number"
 assert formula_error(formula, queries["test"][0].z[:1], sigmas[0]) < 1e-5, "the engine must agree with the formula"
 statements = {
     "On training and test images the difference grows with surprisal, beyond the 95 % interval.": (home.low > 0).all(),

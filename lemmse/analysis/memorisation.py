@@ -162,7 +162,7 @@ def best_patch_sizes(frame: pd.DataFrame, *, generator: torch.Generator, draws: 
         table = part.pivot(index=["image", "group"], columns="patch_size", values="risk")
         sizes, risks = (
             torch.tensor(list(table.columns), dtype=torch.float64),
-            torch.tensor(table.to_numpy(), dtype=torch.float64, device="cpu"),
+            torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu"),
         )
         best = sizes[risks.mean(0).argmin()]
         means = bootstrap_by_group(risks, table.index.get_level_values("group").to_list(), generator, draws)

@@ -140,7 +140,9 @@ def tenths(
     sums = frame.assign(pixels=1.0, decile=tenth_of(frame, ["sigma"]))
     columns = ["pixels", "error", *names]
     table = sums.groupby(["image", "group", "decile"])[columns].sum().unstack("decile", fill_value=0.0)
-    values = torch.tensor(table.to_numpy(), dtype=torch.float64, device="cpu").reshape(len(table), len(columns), -1)
+    values = torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu").reshape(
+        len(table), len(columns), -1
+    )
     groups = table.index.get_level_values("group").to_list()
     psnr, drawn = (
         -10 * (means[:, 1:] / means[:, :1]).log10()  # (draws, formula and rivals, tenths)
@@ -152,16 +154,21 @@ def tenths(
         "surprisal": sums.groupby("decile")["surprisal"].mean().reindex(present).to_numpy(),
         "psnr": psnr[0, 0].tolist(),
         "drop": (psnr[0, 0, 0] - psnr[0, 0]).tolist(),
-        "drop_error": (drawn[:, 0, :1] - drawn[:, 0]).std(0).tolist(),
+        "drop_error": _spread(drawn[:, 0, :1] - drawn[:, 0]).tolist(),
     }
     if names:
         nearest = psnr[0, 1:].max(0)
         found |= {
             "rival": [names[index] for index in nearest.indices.tolist()],
             "margin": (psnr[0, 0] - nearest.values).tolist(),
-            "margin_error": (drawn[:, 0] - drawn[:, 1:].amax(1)).std(0).tolist(),
+            "margin_error": _spread(drawn[:, 0] - drawn[:, 1:].amax(1)).tolist(),
         }
     return pd.DataFrame(found)
+
+
+def _spread(drawn: Tensor) -> Tensor:
+    """Standard deviation over draws (draws, tenths); a draw without pixels in a tenth, NaN there, is left out."""
+    return (drawn - drawn.nanmean(0)).square().nanmean(0).sqrt()
 
 
 def rank_correlation(
@@ -190,7 +197,7 @@ def rank_correlation(
     table = parts.apply(lambda part: part.corr().iloc[0, 1]).unstack("network").dropna()
     if table.size == 0:
         raise ValueError(f"no image has an order of error and {against}")
-    values = torch.tensor(table.to_numpy(), dtype=torch.float64, device="cpu")  # (images, networks)
+    values = torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu")  # (images, networks)
     over_images = bootstrap_by_group(values, table.index.get_level_values("group").to_list(), generator, draws)
     nets = torch.randint(values.shape[1], over_images.shape, generator=generator, device="cpu")
     means = over_images.gather(1, nets).mean(1)

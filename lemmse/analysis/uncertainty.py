@@ -86,7 +86,7 @@ def means_by_group(
 
     rows = []
     for key, part in frame.groupby(by, sort=False):
-        values = torch.tensor(part[value].to_numpy(), dtype=torch.float64, device="cpu")
+        values = torch.tensor(part[value].to_numpy().copy(), dtype=torch.float64, device="cpu")
         drawn = bootstrap_by_group(values, part["group"].to_list(), generator, draws)
         rows.append({**dict(zip(by, key, strict=True)), "mean": float(values.mean()), "error": float(drawn.std())})
     return pd.DataFrame(rows)

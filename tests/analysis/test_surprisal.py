@@ -101,6 +101,11 @@ def test_tenths_are_means_over_their_pixels_and_know_the_nearest_rival():
     assert "rival" not in tenths(frame, generator=generator())
 
 
+def test_a_tenth_that_lies_in_one_image_has_an_error_all_the_same():
+    frame = made(6, 1, lambda s, r: r.random(100)).assign(surprisal=lambda f: f.image + 0.001 * f.surprisal)
+    assert np.isfinite(tenths(frame, generator=generator()).drop_error).all()
+
+
 def test_rivals_are_compared_with_the_networks():
     queries = surprisals(FORMULA, {"x": X[:2]}, [0.1], seed=0)["x"]
     nets = {"off": lambda z, sigma: FORMULA(z, sigma) + 0.1}
