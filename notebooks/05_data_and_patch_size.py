@@ -291,8 +291,10 @@ recited_by_network = of_network.set_index(["count", "sigma"]).gap[min(network_co
 start = sure_from(nearness)
 followed = "The networks are not nearer to the formula than to every control at all noise levels and training sets."
 if start is not None:
-    followed = f"""From $\\sigma = {start:g}$ on the networks are nearer to the formula than to any control, for
-    every $N$; below that at least one is not."""
+    followed = (
+        f"From $\\sigma = {start:g}$ on the networks are nearer to the formula than to any control, for every $N$"
+    )
+    followed += "; below that at least one is not." if start > low else "."
 show_answer(f"""It depends on the noise: little noise, large windows and few images make the formula recite. At
 $\\sigma = {low:g}$ it recites for {reciting[low]} of {len(grid)} pairs $(N, P)$, and at $\\sigma = {high:g}$ for
 {reciting[high]}. The best window also depends on the noise and on the data: on test images it goes, from $N =
