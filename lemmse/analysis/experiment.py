@@ -61,6 +61,8 @@ class Training:
         seed: of the first weights and of the training.
 
     Example:
+        >>> import torch
+        >>> from lemmse import Denoising
         >>> training = Training(steps=2, batch_size=1, lr=1e-3)
         >>> images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         >>> list(training.networks(["UNet", "PatchMLP"], images, Denoising(), patch_size=3, repeats=1, progress=False))

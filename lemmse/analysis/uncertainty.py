@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lemmse.checks import check_count
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def bootstrap_by_group(
@@ -46,12 +50,43 @@ def bootstrap_by_group(
     largest = int(sizes.max())
     padded = [indices + [0] * (largest - len(indices)) for indices in members.values()]
     table = torch.tensor(padded, dtype=torch.int64, device="cpu")  # (groups, largest)
-    drawn = torch.randint(len(sizes), (draws, len(sizes)), generator=generator, device="cpu")
+    drawn = torch.randint(len(sizes), (draws, len(sizes)), generator=generator, dtype=torch.int64, device="cpu")
     uniform = torch.rand(draws, len(sizes), largest, generator=generator, dtype=torch.float64, device="cpu")
     within = (uniform * sizes[drawn][..., None]).long()
     chosen = table[drawn[..., None], within]  # (draws, groups, largest) numbers of images
-    counted = (torch.arange(largest, device="cpu") < sizes[drawn][..., None]).double()
+    counted = (torch.arange(largest, dtype=torch.int64, device="cpu") < sizes[drawn][..., None]).double()
     weights = torch.zeros(draws, len(values), dtype=torch.float64, device="cpu")
     weights.scatter_add_(1, chosen.flatten(1), counted.flatten(1))
     weights /= weights.sum(1, keepdim=True)
     return (weights @ values.double().cpu().reshape(len(values), -1)).reshape(draws, *values.shape[1:])
+
+
+def means_by_group(
+    frame: pd.DataFrame, value: str, by: list[str], *, generator: torch.Generator, draws: int = 1000
+) -> pd.DataFrame:
+    """The mean of a column over images, and its standard error, for each combination of the columns `by`.
+
+    Args:
+        frame: one row for each image, with a column group, what the image was cut from.
+        value: the name of the column.
+        by: names of columns.
+        generator: source of the resampling, on the CPU.
+        draws: how often images are resampled, by groups.
+
+    Returns:
+        One row for each combination, with the columns of `by`, mean and error.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"sigma": 0.1, "group": [0, 0, 1], "psnr": [20.0, 21.0, 25.0]})
+        >>> means_by_group(frame, "psnr", ["sigma"], generator=torch.Generator().manual_seed(0))["mean"].tolist()
+        [22.0]
+    """
+    import pandas as pd
+
+    rows = []
+    for key, part in frame.groupby(by, sort=False):
+        values = torch.tensor(part[value].to_numpy().copy(), dtype=torch.float64, device="cpu")
+        drawn = bootstrap_by_group(values, part["group"].to_list(), generator, draws)
+        rows.append({**dict(zip(by, key, strict=True)), "mean": float(values.mean()), "error": float(drawn.std())})
+    return pd.DataFrame(rows)

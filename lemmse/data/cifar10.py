@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from numpy._core.multiarray import _reconstruct
 from torch import Tensor
 
 from lemmse.checks import warn_once
@@ -73,7 +74,8 @@ def _batches(split: str) -> list[tuple[str, bytes]]:
     path = fetch()
     try:
         with tarfile.open(path) as archive:
-            return [(name, archive.extractfile(f"{_FOLDER}/{name}").read()) for name in names]
+            members = [(name, archive.extractfile(f"{_FOLDER}/{name}")) for name in names]
+            return [(name, member.read() if member else b"") for name, member in members]
     except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is broken ({error}): delete it and fetch it again") from None
 
@@ -91,8 +93,8 @@ class _ArraysOnly(pickle.Unpickler):
     """Unpickles plain containers and numpy arrays, nothing that could run code."""
 
     _ALLOWED = {  # noqa: RUF012
-        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
     }

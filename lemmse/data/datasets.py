@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class DatasetBatches:
         [3, 2]
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int = 256) -> None:
+    def __init__(self, dataset: Dataset[Any], batch_size: int = 256) -> None:
         self.dataset = dataset
         self.length = _length(dataset)
         self.batch_size = check_count(batch_size, "batch_size")
@@ -52,7 +53,9 @@ class DatasetBatches:
             yield _stacked([image_of(self.dataset[i], i) for i in range(start, stop)])
 
 
-def load_dataset(dataset: Dataset, split: str, count: int | None, size: int | None, channels: int | None) -> Tensor:
+def load_dataset(
+    dataset: Dataset[Any], split: str, count: int | None, size: int | None, channels: int | None
+) -> Tensor:
     """The first `count` images of a dataset, as `load_images(dataset, ...)` returns them.
 
     Args:
@@ -93,7 +96,7 @@ def image_of(item: object, index: int) -> Tensor:
         >>> image_of((torch.full((1, 2, 2), 255, dtype=torch.uint8, device="cpu"), "label"), 0).max().item()
         1.0
     """
-    image = item[0] if isinstance(item, (tuple, list)) and item else item
+    image: Any = item[0] if isinstance(item, (tuple, list)) and item else item
     if hasattr(image, "getbands"):  # PIL
         pixels = np.array(image.convert("L" if image.mode in ("1", "L") else "RGB"))
         image = torch.from_numpy(pixels).reshape(*pixels.shape[:2], -1).permute(2, 0, 1)
@@ -112,7 +115,7 @@ def image_of(item: object, index: int) -> Tensor:
     return image
 
 
-def _length(dataset: Dataset) -> int:
+def _length(dataset: Dataset[Any]) -> int:
     try:
         length = len(dataset)  # type: ignore[arg-type]
     except (TypeError, NotImplementedError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -101,17 +101,18 @@ def _opened_by_tifffile(data: bytes) -> Image.Image:
     from PIL import Image
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages.first
+        page: Any = file.pages.first  # a page, whose tags are attributes
         pixels = page.asarray()
-        kind = f"{page.bitspersample} bits a sample, {page.photometric.name}, {page.compression.name}"
+        photometric = tifffile.PHOTOMETRIC(page.photometric).name
+        kind = f"{page.bitspersample} bits a sample, {photometric}, {tifffile.COMPRESSION(page.compression).name}"
     if pixels.dtype.kind != "u" or page.bitspersample > 16:
         raise ValueError(f"pixels of {pixels.dtype} {_NO_RANGE}")
-    if page.photometric.name not in ("MINISWHITE", "MINISBLACK", "RGB"):
+    if photometric not in ("MINISWHITE", "MINISBLACK", "RGB"):
         raise ValueError(f"this kind of TIFF is not supported ({kind}): save it as PNG")
     if page.axes == "SYX":
         pixels = np.moveaxis(pixels, 0, -1)
     scaled = pixels * (255 / (2**page.bitspersample - 1))
-    if page.photometric.name == "MINISWHITE":
+    if photometric == "MINISWHITE":
         scaled = 255 - scaled
     if scaled.ndim == 2:
         return Image.fromarray(scaled.astype(np.float32))

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -78,7 +79,7 @@ def opened(path: Path) -> Iterator[ImageFiles]:
         raise ValueError(f"{str(path)!r} is neither a folder nor a readable zip of images: {error}") from None
     with archive:
         members = [member for member in archive.namelist() if not member.endswith("/")]
-        yield _sorted(path, {member: (lambda member=member: archive.read(member)) for member in members}, {})
+        yield _sorted(path, {member: partial(archive.read, member) for member in members}, {})
 
 
 def load_folder(path: Path, split: str, count: int | None, size: int | None, channels: int | None) -> Tensor:

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from os import PathLike
+from typing import Any
 
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from lemmse.data.arguments import check_arguments
-from lemmse.data.crops import sources
 from lemmse.data.folder_crops import load_folder_crops
-from lemmse.data.sets import load_images, path_to_crop
+from lemmse.data.sets import DATASETS, load_images, path_to_crop
 
 
 def image_groups(
-    name_or_path: str | PathLike[str] | Dataset,
+    name_or_path: str | PathLike[str] | Dataset[Any],
     *,
     split: str = "train",
     count: int | None = None,
     size: int | None = None,
     channels: int | None = None,
     crops: bool = False,
-) -> Tensor:
+) -> tuple[int, ...]:
     """Number the independent source of each image of `load_images` with the same arguments.
 
-    Crops of one photograph share a number. The images of the other sets were taken one by one, and each has its own.
+    Crops of one photograph share a number, and so do slices of one run of a brain. The images of the other sets were
+    taken one by one, and each has its own.
     Standard errors resample these groups, then their members: see `lemmse.analysis.uncertainty.bootstrap_by_group`.
 
     Args:
@@ -37,22 +37,25 @@ def image_groups(
         crops: whether the images are crops of the files of a folder or zip.
 
     Returns:
-        (count,) int64, numbered from 0 in the order of appearance.
+        `count` numbers, from 0 in the order of appearance.
 
     Raises:
         ValueError: for the arguments that `load_images` refuses.
 
     Example:
         >>> image_groups("photos", split="test", count=6, size=28)
-        tensor([0, 1, 2, 3, 0, 1])
+        (0, 1, 2, 3, 0, 1)
     """
+    check_arguments(split, count, size, channels)
+    named = DATASETS.get(name_or_path) if isinstance(name_or_path, str) else None
+    groups = named.groups if named else None
+    origins: tuple[Hashable, ...]
     if crops:
-        check_arguments(split, count, size, channels)
-        _, names = load_folder_crops(path_to_crop(name_or_path), split, count, size, channels)
-    elif isinstance(name_or_path, str) and name_or_path == "photos":
-        names = sources(split, count, size, channels)
+        _, origins = load_folder_crops(path_to_crop(name_or_path), split, count, size, channels)
+    elif groups is not None:
+        origins = groups(split, count, size, channels)
     else:
-        number = len(load_images(name_or_path, split=split, count=count, size=size, channels=channels))
-        return torch.arange(number, dtype=torch.int64, device="cpu")
-    numbers = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return torch.tensor([numbers[name] for name in names], dtype=torch.int64, device="cpu")
+        images = load_images(name_or_path, split=split, count=count, size=size, channels=channels)
+        origins = tuple(range(len(images)))
+    numbers = {origin: number for number, origin in enumerate(dict.fromkeys(origins))}
+    return tuple(numbers[origin] for origin in origins)

@@ -60,11 +60,28 @@ class Photograph:
     @property
     def path(self) -> Path:
         """The file in the installed wheel."""
-        package, folder = _DATA_FOLDERS[self.wheel]
-        spec = find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"the photograph {self.name!r} needs the package {self.wheel}: pip install {self.wheel}")
-        return Path(spec.submodule_search_locations[0], folder, self.file)
+        return path_in_wheel(self.wheel, self.file)
+
+
+def path_in_wheel(wheel: str, file: str) -> Path:
+    """Where an installed wheel keeps one of its sample images.
+
+    Args:
+        wheel: "scikit-image", "scikit-learn", "matplotlib" or "PyWavelets".
+        file: name of the file.
+
+    Raises:
+        ValueError: if the wheel is not installed.
+
+    Example:
+        >>> path_in_wheel("scikit-image", "brick.png").is_file()
+        True
+    """
+    package, folder = _DATA_FOLDERS[wheel]
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"the image {file!r} needs the package {wheel}: pip install {wheel}")
+    return Path(spec.submodule_search_locations[0], folder, file)
 
 
 # Left out on purpose: motorcycle_right.png and the camera of PyWavelets (other copies of scenes that are here),

@@ -6,18 +6,20 @@ Every set has a fixed order, and `count` takes its beginning, so smaller sets ar
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lemmse.checks import check_choice
-from lemmse.data import cifar10, fashion_mnist
+from lemmse.data import brain, cifar10, fashion_mnist
 from lemmse.data.arguments import check_arguments
-from lemmse.data.crops import load_photos
+from lemmse.data.crops import load_photos, sources
 from lemmse.data.datasets import load_dataset
 from lemmse.data.folder_crops import load_folder_crops
 from lemmse.data.folders import load_folder
@@ -33,30 +35,65 @@ class DataSet:
     Attributes:
         description: what it is, for `lemmse data list`.
         load: `load(split, count, size, channels)` gives (N, 1 or 3, H, W) in [0, 1].
-        fetch: makes sure that it is on this machine and returns where; None if it comes with the installation.
+        fetch: makes sure that it is on this machine and returns where; None if it cannot be downloaded.
         is_here: whether it can be loaded without a download.
+        groups: `groups(split, count, size, channels)` gives the origin of each image where several share one, for
+            instance their photograph; None where the images are independent.
     """
 
     description: str
     load: Callable[[str, int | None, int | None, int | None], Tensor]
     fetch: Callable[[], Path] | None
     is_here: Callable[[], bool]
+    groups: Callable[[str, int | None, int | None, int | None], tuple[Hashable, ...]] | None = None
 
 
 DATASETS: dict[str, DataSet] = {
-    "photos": DataSet("crops of 15 photographs that come with the installed packages", load_photos, None, lambda: True),
+    "photos": DataSet(
+        "crops of 15 photographs that come with the installed packages",
+        load_photos,
+        fetch=None,
+        is_here=lambda: True,
+        groups=sources,
+    ),
     "fashion_mnist": DataSet(
         "70,000 gray 28 x 28 pictures of clothes, MIT license",
         fashion_mnist.load,
-        fashion_mnist.fetch,
-        fashion_mnist.is_here,
+        fetch=fashion_mnist.fetch,
+        is_here=fashion_mnist.is_here,
     ),
-    "cifar10": DataSet("60,000 color 32 x 32 pictures of ten classes", cifar10.load, cifar10.fetch, cifar10.is_here),
+    "cifar10": DataSet(
+        "60,000 color 32 x 32 pictures of ten classes",
+        cifar10.load,
+        fetch=cifar10.fetch,
+        is_here=cifar10.is_here,
+    ),
+    "brain": DataSet(
+        "slices of an average brain (MNI152, T1) that comes with nilearn",
+        brain.load_brain,
+        fetch=None,
+        is_here=brain.is_brain_here,
+        groups=partial(brain.slice_runs, "brain"),
+    ),
+    "mri_t1": DataSet(
+        "T1 slices of one brain, where LEMMSE_DATA has them",
+        brain.load_mri_t1,
+        fetch=None,
+        is_here=partial(brain.is_mri_here, "mri_t1"),
+        groups=partial(brain.slice_runs, "mri_t1"),
+    ),
+    "mri_pd": DataSet(
+        "proton density slices of one brain, where LEMMSE_DATA has them",
+        brain.load_mri_pd,
+        fetch=None,
+        is_here=partial(brain.is_mri_here, "mri_pd"),
+        groups=partial(brain.slice_runs, "mri_pd"),
+    ),
 }
 
 
 def load_images(
-    name_or_path: str | PathLike[str] | Dataset,
+    name_or_path: str | PathLike[str] | Dataset[Any],
     *,
     split: str = "train",
     count: int | None = None,
@@ -73,6 +110,7 @@ def load_images(
             "photos", crops of the photographs that come with the installed packages, no photograph in both splits, in
             color unless `channels=1` (which takes the gray photographs too);
             "fashion_mnist" or "cifar10";
+            "brain", slices of an average brain, or "mri_t1" and "mri_pd", slices of one (see `lemmse.data.brain`);
             the path of a folder or zip of image files, with its sub-folders, in sorted order, every tenth of which is a
             test image; it is in color if any file is;
             a Dataset with a length, whose items are images or tuples that start with one (it has no test split).
@@ -160,7 +198,9 @@ def is_here(name: str) -> bool:
 def fetch(name: str) -> Path:
     """Make sure that a named set is on this machine, downloading what is missing, and return where it is."""
     check_choice(name, DATASETS, "data set")
-    found = DATASETS[name].fetch
-    if found is None:
-        raise ValueError(f"{name!r} needs no download: it comes with the installed packages")
-    return found()
+    fetched = DATASETS[name].fetch
+    if fetched is not None:
+        return fetched()
+    if is_here(name):
+        raise ValueError(f"{name!r} needs no download: it is on this machine")
+    raise ValueError(f"{name!r} cannot be downloaded by lemmse: load_images({name!r}) says what it needs")

@@ -6,8 +6,6 @@ Real ones come from files in the scikit-image wheel, so nothing is downloaded; t
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,16 +13,17 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from lemmse.checks import check_choice, check_count
+from lemmse.data.photographs import path_in_wheel
 
 _TEXTURES = ("brick.png", "grass.png", "gravel.png")
 _FACES = 100  # the first of the faces and non-faces of lfw_subset.npy
 
 
 def world_images(name: str, count: int, size: int, channels: int, generator: torch.Generator) -> Tensor:
-    """`count` images (count, channels, size, size) in [0, 1] of a world of `WORLDS`, grey ones repeated over channels.
+    """`count` images (count, channels, size, size) in [0, 1] of a world of `WORLDS`, gray ones repeated over channels.
 
     "textures": crops of brick, grass and gravel; "text": of a printed page; "faces": of Labeled Faces in the Wild,
-    resized; "uniform noise": independent pixels; "constant": one grey an image; "one pixel": one bright pixel on black.
+    resized; "uniform noise": independent pixels; "constant": one gray an image; "one pixel": one bright pixel on black.
     Places and values are drawn by the generator. Raises ValueError for another name.
     """
     check_choice(name, WORLDS, "world")
@@ -33,17 +32,15 @@ def world_images(name: str, count: int, size: int, channels: int, generator: tor
     return WORLDS[name](count, size, generator).clamp(0, 1).expand(-1, channels, -1, -1).contiguous()
 
 
-def _file(name: str) -> Path:
-    return Path(find_spec("skimage").submodule_search_locations[0], "data", name)
-
-
 def _crops(names: tuple[str, ...], block: int) -> Callable[[int, int, torch.Generator], Tensor]:
-    """Random crops of grey pictures that are averaged over blocks first, the pictures taking turns."""
+    """Random crops of gray pictures that are averaged over blocks first, the pictures taking turns."""
 
     def crops(count: int, size: int, generator: torch.Generator) -> Tensor:
         from PIL import Image
 
-        pictures = [torch.from_numpy(np.array(Image.open(_file(name)).convert("L"))) for name in names]
+        pictures = [
+            torch.from_numpy(np.array(Image.open(path_in_wheel("scikit-image", name)).convert("L"))) for name in names
+        ]
         pictures = [avg_pool2d(p[None].float() / 255, block) for p in pictures]
         found = []
         for i in range(count):
@@ -56,7 +53,7 @@ def _crops(names: tuple[str, ...], block: int) -> Callable[[int, int, torch.Gene
 
 
 def _faces(count: int, size: int, generator: torch.Generator) -> Tensor:
-    faces = torch.from_numpy(np.load(_file("lfw_subset.npy"))[:_FACES]).float()
+    faces = torch.from_numpy(np.load(path_in_wheel("scikit-image", "lfw_subset.npy"))[:_FACES]).float()
     chosen = torch.randperm(_FACES, generator=generator, dtype=torch.int64, device=generator.device).repeat(
         -(-count // _FACES)
     )[:count]

@@ -6,13 +6,13 @@ Figures have a white ground of their own, so that they read in dark mode too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLES: dict[str, dict[str, str]] = {
+STYLES: dict[str, dict[str, Any]] = {
     "truth": {"color": "#000000", "marker": "*", "linestyle": "-"},
     "measurement": {"color": "#777777", "marker": "x", "linestyle": ":"},
     "MMSE": {"color": "#E69F00", "marker": "v", "linestyle": "--"},
@@ -24,13 +24,13 @@ STYLES: dict[str, dict[str, str]] = {
     "PatchMLP": {"color": "#CC79A7", "marker": "P", "linestyle": "-."},
 }
 
-REPEATS = [  # of the second training of an architecture, and those after it
+REPEATS: list[dict[str, Any]] = [  # of the second training of an architecture, and those after it
     {"color": "#8C510A", "fillstyle": "left"},
     {"color": "#762A83", "fillstyle": "right"},
     {"color": "#4D4D4D", "fillstyle": "none"},
     {"color": "#01665E", "fillstyle": "bottom"},
 ]
-OTHERS = [
+OTHERS: list[dict[str, Any]] = [
     {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     {"color": "#009E73", "marker": "D", "linestyle": "-."},
@@ -41,7 +41,7 @@ OTHERS = [
 ]
 
 
-def style(name: str, turn: int = 0) -> dict[str, str]:
+def style(name: str, turn: int = 0) -> dict[str, Any]:
     """How a thing is drawn, by its name; a thing without a name of its own takes its turn.
 
     A repeated training, as "PatchMLP 2", has the marker and the line of the first, another color, and another part of
@@ -53,7 +53,7 @@ def style(name: str, turn: int = 0) -> dict[str, str]:
     return STYLES.get(name, OTHERS[turn % len(OTHERS)])
 
 
-def new_figure(rows: int, cols: int, width: float, height: float, **options: object) -> tuple[Figure, list[list[Axes]]]:
+def new_figure(rows: int, cols: int, width: float, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:
     """A figure of the book, size in inches, with a grid of axes."""
     import matplotlib.pyplot as plt
 

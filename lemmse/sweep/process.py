@@ -70,9 +70,11 @@ class Run:
                 env=os.environ | caps | {"TMPDIR": str(self.scratch)},  # leaves nothing behind
                 start_new_session=True,
             )
+        assert self.process.stdin is not None  # a pipe, see above
+        self._stdin = self.process.stdin
         with contextlib.suppress(BrokenPipeError):  # it ended at once: `outcome` says how
-            self.process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
-            self.process.stdin.flush()
+            self._stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+            self._stdin.flush()
 
     @property
     def over(self) -> bool:
@@ -82,7 +84,7 @@ class Run:
     def stop(self) -> None:
         """End the run now, with all that it started."""
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._stdin.close()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:  # its watch is stuck
@@ -94,9 +96,9 @@ class Run:
         """Wait for the run, and tell what became of it; the scratch folder is gone then."""
         code = self.process.wait()
         try:
-            record = json.loads((self.scratch / _RECORD).read_text())
+            record = json.loads((self.scratch / _RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            said = (self.scratch / _LOG).read_text(errors="replace").strip().splitlines()
+            said = (self.scratch / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
             record = {
                 "status": "failed",
                 "failure": f"its process ended with {code}: {said[-1] if said else 'no word'}",
@@ -128,7 +130,7 @@ def main(scratch: Path) -> None:
     job = Job(**json.loads(_read_line()))
     threading.Thread(target=_end_with_parent, args=[scratch], daemon=True).start()
     record = _execute(job, scratch)
-    (scratch / _RECORD).write_text(json.dumps(record))
+    (scratch / _RECORD).write_text(json.dumps(record), encoding="utf-8")
 
 
 def _read_line() -> bytes:
@@ -144,7 +146,7 @@ def _execute(job: Job, scratch: Path) -> dict[str, Any]:
     if library_digest() != job.library:
         return {"status": "failed", "failure": "this worker's lemmse is another than the one that planned the sweep"}
     source = scratch / job.name
-    source.write_text(job.source)
+    source.write_text(job.source, encoding="utf-8")
     cwd = Path(job.cwd) if Path(job.cwd).is_dir() else scratch
     late = threading.Event()
     if job.timeout:

@@ -56,7 +56,15 @@ def test_notebook_repeats_under_nbval(executed, source):
     assert re.search(r"\d+ passed", done.stdout)
 
 
-REWRITTEN = ["00_one_pixel", "01_theory_predicts_network", "02_what_it_costs", "06_patchwork"]
+REWRITTEN = [
+    "00_one_pixel",
+    "01_theory_predicts_network",
+    "02_what_it_costs",
+    "03_physics_aware",
+    "04_high_density",
+    "05_data_and_patch_size",
+    "06_patchwork",
+]
 
 
 @pytest.mark.parametrize("stem", REWRITTEN)
@@ -109,7 +117,7 @@ class Page(HTMLParser):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.loads, self.images, self.captions, self.links, self.inside = [], [], [], [], 0
-        self.feed(path.read_text())
+        self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)

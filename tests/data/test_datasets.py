@@ -91,8 +91,7 @@ def test_bad_datasets(dataset, arguments, message):
 def test_groups_are_photographs_or_single_images():
     groups = image_groups("photos", split="test", count=30, size=28, channels=1)
     names = sources("test", 30, 28, 1)
-    assert groups.dtype == torch.int64
     assert all((groups[i] == groups[j]) == (names[i] == names[j]) for i in range(30) for j in range(30))
-    assert torch.equal(image_groups(Items(list(IMAGES)), count=4), torch.arange(4))
+    assert image_groups(Items(list(IMAGES)), count=4) == (0, 1, 2, 3)
     with pytest.raises(ValueError, match="got NoneType"):
         image_groups(None)

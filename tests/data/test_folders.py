@@ -192,7 +192,7 @@ def test_crops_need_files_that_are_large_enough(tmp_path, monkeypatch, recwarn):
     monkeypatch.setattr(checks, "_warned", set())
     photographs(tmp_path)
     x = lemmse.load_images(tmp_path, size=28, crops=True)
-    assert set(image_groups(tmp_path, size=28, crops=True).tolist()) == {0, 1, 2, 3}  # 08, 10, 11, 12
+    assert set(image_groups(tmp_path, size=28, crops=True)) == {0, 1, 2, 3}  # 08, 10, 11, 12
     assert len(x) > 4
     assert "14 images" in warned(recwarn)
     for arguments, message in (

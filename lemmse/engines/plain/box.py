@@ -22,7 +22,8 @@ def box_sum(d: Tensor, patch_size: int, dim: int) -> Tensor:
     length = d.shape[dim]
     if patch_size >= length:
         return d.sum(dim, keepdim=True).expand_as(d)
-    total, offset, span, run = None, -(patch_size // 2), 1, d
+    total: Tensor | None = None
+    offset, span, run = -(patch_size // 2), 1, d
     while patch_size:
         if patch_size & 1:
             part = run.roll(-offset, dim)
@@ -32,6 +33,7 @@ def box_sum(d: Tensor, patch_size: int, dim: int) -> Tensor:
         if patch_size:
             run = run + run.roll(-span, dim)
             span *= 2
+    assert total is not None  # a patch has at least one pixel
     return total
 
 
@@ -49,7 +51,7 @@ def _axis(patch_size: int, length: int, key_length: int, device: torch.device) -
     where the torus of the keys is another, for pixels beyond the query then meet other keys than those they repeat.
     """
     beyond = 0 if length == key_length else patch_size // 2
-    return torch.arange(-beyond, length + beyond, device=device), slice(beyond, beyond + length)
+    return torch.arange(-beyond, length + beyond, dtype=torch.int64, device=device), slice(beyond, beyond + length)
 
 
 def accumulate(
@@ -91,7 +93,7 @@ def accumulate(
     rows, row_pixels = _axis(patch_size, height, key_height, keys.device)
     columns, column_pixels = _axis(patch_size, width, key_width, keys.device)
     around = queries[:, None, :, rows % height][..., columns % width]
-    images = first_image + torch.arange(len(keys), device=keys.device)
+    images = first_image + torch.arange(len(keys), dtype=torch.int64, device=keys.device)
     left_out = None if exclude is None else (exclude[:, None] == images)[..., None, None]
     values = values.double()
     squares = values.square()
