@@ -98,7 +98,7 @@ SMALL = Cell("agreement", "photos", 12, 1, "denoising", 3, "PatchMLP")
 PRESETS = {
     "cpu": Preset(
         cells=agreement_cells("small"),
-        schedule=Schedule(first_steps=4_000, most_rounds=6),
+        schedule=Schedule(first_steps=3_000, most_rounds=5),
         tested=8,
         sigmas=[0.02, 0.05, 0.1, 0.2, 0.4, 0.8],
     ),

@@ -3,11 +3,13 @@ from .analysis.metrics import psnr as psnr
 from .analysis.sampling import sample as sample
 from .data.sets import load_images as load_images
 from .estimators.affine import AffineMMSE as AffineMMSE
+from .estimators.blind import BlindMMSE as BlindMMSE
 from .estimators.emmse import EquivariantMMSE as EquivariantMMSE
 from .estimators.lemmse import LocalEquivariantMMSE as LocalEquivariantMMSE
 from .estimators.mmse import MMSE as MMSE
 from .estimators.posterior import PartialSum as PartialSum
 from .estimators.posterior import Posterior as Posterior
+from .estimators.stein import stein_error as stein_error
 from .networks.architectures import PatchMLP as PatchMLP
 from .networks.architectures import ResNet as ResNet
 from .networks.architectures import UNet as UNet

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+SIGMAS = (1e-12, 1e12)  # noise levels: between them the squared distances over sigma^2 stay in the range of float32
 LARGEST = 1e9  # value in images and measurements: squared distances and padding keep apart, in float32 too
 _RANGE_SLACK = 1e-3  # resampling and decoding overshoot by rounding, not by more
 _SHOWN = 60  # characters of a value that a message repeats
@@ -31,9 +32,9 @@ def warn_once(key: str, message: str) -> None:
 
 def shown(value: object) -> str:
     """A value as a message repeats it: on one line, at most some 60 characters, an array by its type and shape."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{type(value).__name__} of shape {tuple(value.shape)}"
     try:
+        if hasattr(value, "shape") and hasattr(value, "dtype"):
+            return f"{type(value).__name__} of shape {tuple(value.shape)}"
         text = " ".join(reprlib.repr(value).split())
     except Exception:  # an integer of thousands of digits, or an object that cannot be shown
         text = f"an object of type {type(value).__name__}"
@@ -72,10 +73,12 @@ def check_positive(value: float, what: str) -> float:
     return float(value)
 
 
-def check_count(value: int, what: str, minimum: int = 1) -> int:
-    """Return `value` if it is an integer of at least `minimum`."""
+def check_count(value: int, what: str, minimum: int = 1, maximum: int | None = None) -> int:
+    """Return `value` if it is an integer of at least `minimum`, and of at most `maximum` if there is one."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ValueError(f"{what} must be an integer of at least {minimum}, got {shown(value)}")
+    if maximum is not None and value > maximum:
+        raise ValueError(f"{what} must be at most {maximum}, got {shown(value)}")
     return int(value)
 
 
@@ -172,3 +175,27 @@ def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:
     if bool(bad.any()):
         raise ValueError(f"sigma must be finite and positive, got {values[bad].flatten()[0].item()}")
     return values.expand(count)
+
+
+def check_exclude(exclude: Tensor, count: int) -> Tensor:
+    """Return `exclude` if it is a (count,) int64 tensor of numbers of images, -1 for none."""
+    import torch
+
+    check_tensor(exclude, "exclude")
+    if exclude.dtype != torch.int64 or tuple(exclude.shape) != (count,):
+        raise ValueError(
+            f"exclude must be an int64 tensor of shape ({count},), the image left out of each query, got "
+            f"{exclude.dtype} of shape {tuple(exclude.shape)}"
+        )
+    if bool((exclude < -1).any()):
+        raise ValueError(f"exclude must hold numbers of images, or -1 for none, got {int(exclude.min())}")
+    return exclude
+
+
+def check_sigma_range(sigma: Tensor) -> Tensor:
+    """Return the noise levels if they lie within `SIGMAS`."""
+    least, most = SIGMAS
+    wrong = (sigma < 0.99 * least) | (sigma > 1.01 * most)  # float32 rounds the limits
+    if bool(wrong.any()):
+        raise ValueError(f"sigma must be between {least:g} and {most:g}, got {sigma[wrong][0].item():g}")
+    return sigma

@@ -5,6 +5,7 @@ Bad input ends with one line and exit code 2, a notebook, sweep or book that fai
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -23,30 +24,41 @@ def cli() -> None:
 
 @cli.command()
 @click.option("--preset", type=click.Choice(PRESETS), default="quick", show_default=True, help="Sizes to run at.")
-def book(preset: str) -> None:
+@click.option("--retrain", is_flag=True, help="Train every network anew, whatever weights are here.")
+def book(preset: str, retrain: bool) -> None:
     """Run every notebook that has changed, and build the book."""
     from lemmse.book.build import make_book
     from lemmse.book.notebooks import Project
 
-    make_book(Project.find(), preset, lambda line: click.echo(line, err=True))
+    make_book(Project.find(), preset, lambda line: click.echo(line, err=True), retrain=retrain)
 
 
 @cli.command()
 @click.argument("notebook")
 @click.option("-p", "--parameter", "given", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a parameter.")
 @click.option("--preset", type=click.Choice(PRESETS), default="quick", show_default=True, help="Sizes to start from.")
+@click.option("--strict", is_flag=True, help="Fail if the claim does, although parameters differ from the preset.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Executed notebook to write.")
-def run(notebook: str, given: tuple[tuple[str, str], ...], preset: str, output: Path | None) -> None:
-    """Run one NOTEBOOK (a path, a name, or its number) with parameters of your own; paths are of the current folder."""
+def run(notebook: str, given: tuple[tuple[str, str], ...], preset: str, strict: bool, output: Path | None) -> None:
+    """Run one NOTEBOOK (a path, a name, or its number) with parameters of your own; paths are of the current folder.
+
+    The claim of a chapter binds its presets. With other parameters, a claim that fails is reported and the run is
+    written; --strict makes it an error.
+    """
+    from lemmse.book.claims import bind_claim, failed_claims, report
     from lemmse.book.notebooks import Project, execute
 
     project = Project.find()
     source = project.source(notebook)
     known = read_parameters(source)
     values = {name: known[name].parse(value) if name in known else value for name, value in given}
-    parameters = {**project.preset(preset, source), **absolute_paths(values)}
+    at_preset = project.preset(preset, source)
+    parameters = bind_claim(absolute_paths(values), at_preset, known, strict=strict)
     output = output or project.root / "build" / "runs" / f"{source.stem}.ipynb"
     reused = execute(project, source, parameters, output)
+    failed = failed_claims(json.loads(output.read_text(encoding="utf-8")))
+    if failed:
+        click.echo(report(failed), err=True)
     click.echo(f"{'re-used' if reused else 'wrote'} {output}", err=True)
 
 

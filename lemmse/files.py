@@ -35,7 +35,7 @@ def writable_folder(folder: Path, what: str) -> Path:
     return folder
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: the old file or the new, never half of it."""
     writable_folder(path.parent, "folder")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -25,6 +25,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-examples", type=int, default=120, help="random calls of each kind in tests/test_fuzz.py")
+
+
 def random_images(
     count: int, channels: int, height: int, width: int, dtype=torch.float64, seed: int = 0
 ) -> torch.Tensor:

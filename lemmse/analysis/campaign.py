@@ -30,8 +30,8 @@ from lemmse.analysis.margins import margins
 from lemmse.analysis.small_noise import nearest_patch_sizes
 from lemmse.files import cache_folder, write_atomically
 from lemmse.networks.architectures import ARCHITECTURES, Solver
-from lemmse.networks.training import fingerprint, train
-from lemmse.networks.weights import load_weights, save_weights
+from lemmse.networks.training import train
+from lemmse.networks.weights import load_weights, save_weights, weights_key
 from lemmse.physics.operators import Physics
 
 if TYPE_CHECKING:
@@ -151,16 +151,16 @@ def train_in_rounds(
     Yields:
         Steps so far and the network, in eval mode.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         net = ARCHITECTURES[cell.architecture](cell.channels, cell.patch_size, cell.size).to(images.device)
     options: dict[str, Any] = {name: getattr(schedule, name) for name in ("batch_size", "lr", "sigma_min")}
-    if cell.weighting != "uniform":
-        options["weighting"] = cell.weighting
-    run = fingerprint(net, images, physics, "identity", 1.0, schedule.first_steps, sorted(options.items()), seed)
+    options["weighting"] = cell.weighting
+    about = {"size": cell.size, "first_steps": schedule.first_steps, **options}
+    key = weights_key(cell.architecture, images, physics, patch_size=cell.patch_size, seed=seed, **about)
     done = 0
     for end in schedule.ends:
-        path = cache_folder("campaign") / f"{cell.name}-{run[:16]}-{end}.safetensors"
+        path = cache_folder("campaign") / f"{cell.name}-{key}-{end}.safetensors"
         if path.exists():
             net = load_weights(path).to(images.device)
         else:
@@ -180,7 +180,8 @@ def agreement(
     """Mean PSNR in dB between network and formula over all images of the sets, at each sigma."""
     frame = compare({NETWORK: net, FORMULA: formula}, physics, sets, sigmas, seed=seed, progress=False)
     pairs = frame[(frame["one"] == NETWORK) & (frame["other"] == FORMULA)]
-    return {float(sigma): float(value) for sigma, value in pairs.groupby("sigma")["psnr"].mean().items()}
+    mean = pairs.groupby("sigma")["psnr"].mean()
+    return dict(zip(mean.index.astype(float).tolist(), mean.tolist(), strict=True))
 
 
 def last_gain(path: list[dict[str, Any]]) -> float | None:
@@ -265,8 +266,8 @@ def margin_table(results: Path, *, seed: int = 0) -> pd.DataFrame:
         table = margins(frame, [NETWORK], sorted(others), generator=torch.Generator().manual_seed(seed))
         to_others = frame[(frame["one"] == NETWORK) & (frame["other"] == OTHER_IMAGES)]
         mean = to_others.groupby(["split", "sigma"])["psnr"].mean().rename("to_other_images")
-        about = {"data": cell.data, "count": cell.count, "operator": cell.operator, "patch_size": cell.patch_size}
         table = table.merge(mean, how="left", on=["split", "sigma"])
+        about: dict[str, Any] = {name: getattr(cell, name) for name in ("data", "count", "operator", "patch_size")}
         tables.append(table.assign(**about, network=cell.architecture))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

@@ -69,10 +69,11 @@ def margins(
             means = bootstrap_by_group(values, table.index.get_level_values("group").to_list(), generator, draws)
             drawn = means[:, 0] - means[:, 1:].amax(1)
             nearest = table[rivals].mean().idxmax()
-            distances = {"to_formula": table[formula].mean(), "control": nearest, "to_control": table[nearest].mean()}
-            margin = distances["to_formula"] - distances["to_control"]
+            to_formula, to_control = float(table[formula].mean()), float(table[nearest].mean())
             about = {"split": split, "sigma": sigma, "network": network}
-            rows.append({**about, **distances, "margin": margin, "error": float(drawn.std()), "images": len(table)})
+            distances = {"to_formula": to_formula, "control": nearest, "to_control": to_control}
+            margin = {"margin": to_formula - to_control, "error": float(drawn.std()), "images": len(table)}
+            rows.append({**about, **distances, **margin})
     return pd.DataFrame(rows)
 
 
@@ -108,7 +109,7 @@ def margin_sentence(table: pd.DataFrame) -> str:
             f"at sigma = {sigmas[-1]:g} {worst['network']} is {_nearer(worst)}."
         )
     inside, below = table[table["sigma"] >= start], table[table["sigma"] < start]
-    low, high = (inside.loc[which] for which in (inside["margin"].idxmin(), inside["margin"].idxmax()))
+    low, high = _worst(inside), inside.iloc[int(inside["margin"].argmax())]
     span = f"for sigma from {start:g} to {sigmas[-1]:g}" if start < sigmas[-1] else f"at sigma = {start:g}"
     sentence = (
         f"The networks are nearer to the formula than to any control by {low['margin']:.1f} ± {low['error']:.1f} dB to "
@@ -122,7 +123,7 @@ def margin_sentence(table: pd.DataFrame) -> str:
 
 def _worst(table: pd.DataFrame) -> pd.Series:
     """The row with the least margin."""
-    return table.loc[table["margin"].idxmin()]
+    return table.iloc[int(table["margin"].argmin())]
 
 
 def _nearer(row: pd.Series) -> str:

@@ -32,6 +32,8 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     """
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
         raise ValueError(f"psnr needs two tensors, got {type(a).__name__} and {type(b).__name__}")
+    if a.is_nested or b.is_nested:
+        raise ValueError("psnr needs two dense batches, got a nested tensor: call to_padded_tensor()")
     if a.shape != b.shape or a.ndim != 4:
         raise ValueError(f"psnr needs two (Q, C, H, W) batches of one shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     if a.device != b.device:

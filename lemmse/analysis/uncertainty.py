@@ -50,11 +50,11 @@ def bootstrap_by_group(
     largest = int(sizes.max())
     padded = [indices + [0] * (largest - len(indices)) for indices in members.values()]
     table = torch.tensor(padded, dtype=torch.int64, device="cpu")  # (groups, largest)
-    drawn = torch.randint(len(sizes), (draws, len(sizes)), generator=generator, device="cpu")
+    drawn = torch.randint(len(sizes), (draws, len(sizes)), generator=generator, dtype=torch.int64, device="cpu")
     uniform = torch.rand(draws, len(sizes), largest, generator=generator, dtype=torch.float64, device="cpu")
     within = (uniform * sizes[drawn][..., None]).long()
     chosen = table[drawn[..., None], within]  # (draws, groups, largest) numbers of images
-    counted = (torch.arange(largest, device="cpu") < sizes[drawn][..., None]).double()
+    counted = (torch.arange(largest, dtype=torch.int64, device="cpu") < sizes[drawn][..., None]).double()
     weights = torch.zeros(draws, len(values), dtype=torch.float64, device="cpu")
     weights.scatter_add_(1, chosen.flatten(1), counted.flatten(1))
     weights /= weights.sum(1, keepdim=True)

@@ -16,7 +16,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -140,7 +140,7 @@ def measure(case: Case, roofline: float, *, repeats: int = REPEATS, fresh: bool 
     exact = make_estimator(case, few.double())(y[:1].double(), case.sigma)
     counts = {make_estimator(case, images).engine: case.count, BASELINE: case.baseline_count}
     calls = {name: solver(case, name, images[:count]) for name, count in counts.items()}
-    spent = medians({name: lambda call=call: call(y) for name, call in calls.items()}, y.device, repeats)
+    spent = medians({name: partial(call, y) for name, call in calls.items()}, y.device, repeats)
     rates = {name: case.pairs(counts[name]) / spent[name] for name in counts}
     rows = []
     for name, count in counts.items():
@@ -192,7 +192,7 @@ def _physics(case: Case) -> Any:
 def make_estimator(case: Case, images: Any, engine: str = "auto") -> Any:
     """The estimator of a cell, over images of its own."""
     family = FAMILIES[case.family]
-    given = {"pre_inverse": family.pre_inverse, "engine": engine}
+    given: dict[str, Any] = {"pre_inverse": family.pre_inverse, "engine": engine}
     given |= {"patch_size": case.patch_size} if family.power == 2 else {}
     return family.estimator(images, _physics(case).to(case.device), **given)
 

@@ -57,18 +57,18 @@ def library_version() -> str:
 def used() -> dict[str, Any]:
     """What this process ran on, and its peak memory so far in MB: for the record of a run; imports no torch."""
     torch = sys.modules.get("torch")
-    cuda = torch is not None and torch.cuda.is_initialized()
+    cuda = torch.cuda if torch is not None and torch.cuda.is_initialized() else None
     return {
-        "device": torch.cuda.get_device_name() if cuda else _cpu_name(),
+        "device": cuda.get_device_name() if cuda else _cpu_name(),
         "peak_mb": round(_peak_bytes() / 1e6, 1),
-        "gpu_peak_mb": round(torch.cuda.max_memory_allocated() / 1e6, 1) if cuda else None,
+        "gpu_peak_mb": round(cuda.max_memory_allocated() / 1e6, 1) if cuda else None,
         "lemmse": library_version(),
     }
 
 
 def _cpu_name() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -125,7 +125,7 @@ def peak_megabytes(call: Callable[[], object], device: torch.device) -> tuple[fl
         call()
         return before / 1e6, torch.cuda.max_memory_allocated(device) / 1e6
     with contextlib.suppress(OSError):
-        _CLEAR.write_text("5")  # Linux forgets the peak so far: see proc(5)
+        _CLEAR.write_text("5", encoding="utf-8")  # Linux forgets the peak so far: see proc(5)
     before = _peak_bytes()
     call()
     return before / 1e6, _peak_bytes() / 1e6
@@ -133,7 +133,7 @@ def peak_megabytes(call: Callable[[], object], device: torch.device) -> tuple[fl
 
 def _peak_bytes() -> int:
     """The largest resident set of this process so far."""
-    for line in _STATUS.read_text().splitlines() if _STATUS.exists() else ():
+    for line in _STATUS.read_text(encoding="utf-8").splitlines() if _STATUS.exists() else ():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) * 1024
     import resource

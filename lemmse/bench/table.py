@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _checks(cases: list[Case], *, full: bool) -> dict[str, Callable[[], Iterable
     """What is checked: each family in one of its cells, and of the identity cost against P and memory against N."""
     first = {case.family: case for case in reversed(cases)}
     found: dict[str, Callable[[], Iterable[Check]]] = {
-        f"posterior, {family}": lambda case=case: cost_of_sources(case) for family, case in first.items()
+        f"posterior, {family}": partial(cost_of_sources, case) for family, case in first.items()
     }
     if "identity" in first:
         many = 60_000 if full else 10_000
@@ -94,13 +95,15 @@ def _checks(cases: list[Case], *, full: bool) -> dict[str, Callable[[], Iterable
 def write(path: Path, table: pd.DataFrame, about: dict[str, str]) -> None:
     """Write the table and what is known about it, atomically."""
     header = "".join(f"# {key}: {value}\n" for key, value in about.items())
-    write_atomically(path, lambda to: to.write_text(header + table.to_csv(index=False, float_format="%.6g")))
+    write_atomically(
+        path, lambda to: to.write_text(header + table.to_csv(index=False, float_format="%.6g"), encoding="utf-8")
+    )
 
 
 def read(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     """The table and what is known about it. Raises ValueError for a file that `write` did not make."""
     try:
-        lines = [line for line in path.read_text().splitlines() if line.startswith("# ")]
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
         return pd.read_csv(path, comment="#"), dict(line[2:].split(": ", 1) for line in lines)
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read the table {str(path)!r}: {error}") from None

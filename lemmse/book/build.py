@@ -8,16 +8,18 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from lemmse.book.export import export_page
-from lemmse.book.notebooks import Project, execute
+from lemmse.book.notebooks import WEIGHTS, Project, execute, read_record
 from lemmse.book.pages import FIGURES, figure_files
 from lemmse.files import writable_folder, write_atomically
 
@@ -29,17 +31,31 @@ class BuildFailed(Exception):
     """Jupyter Book found an error or a warning; it has printed which."""
 
 
-def make_book(project: Project, preset: str, say: Callable[[str], None]) -> Path:
+def make_book(project: Project, preset: str, say: Callable[[str], None], *, retrain: bool = False) -> Path:
     """Execute every notebook at a preset, build the book into book/_build/html, and return its index page.
 
-    Raises ValueError for a preset or parameters that are unknown, `NotebookFailed` and `BuildFailed`.
+    Args:
+        project: the checkout.
+        preset: "smoke", "quick" or "paper".
+        say: takes the lines that tell how far the book is.
+        retrain: whether every network is trained anew, whatever weights come with the project or lie in the cache. An
+            interrupted book goes on with the networks that it has trained already.
+
+    Raises:
+        ValueError: for a preset or parameters that are unknown.
+        NotebookFailed: if a cell raises.
+        BuildFailed: if Jupyter Book finds an error or a warning.
     """
     started = time.monotonic()
-    for source in project.sources:
-        say(f"{source.stem}: preset {preset}")
-        reused = execute(project, source, project.preset(preset, source), project.executed(preset, source))
-        spent = json.loads(project.executed(preset, source).read_text())["metadata"]["lemmse"]["seconds"]
-        say(f"{source.stem}: " + ("re-used, nothing that it depends on has changed" if reused else f"{spent:.0f} s"))
+    with _weights_trained_anew(project) if retrain else nullcontext():
+        for source in project.sources:
+            say(f"{source.stem}: preset {preset}")
+            reused = execute(project, source, project.preset(preset, source), project.executed(preset, source))
+            about = read_record(project.executed(preset, source))
+            say(
+                f"{source.stem}: "
+                + ("re-used, nothing that it depends on has changed" if reused else f"{about['seconds']:.0f} s")
+            )
     publish(project, preset, project.root / "book")
     say("building the pages")
     html = build_html(project.root / "book", project.root / "book" / "_build" / "html")
@@ -47,10 +63,30 @@ def make_book(project: Project, preset: str, say: Callable[[str], None]) -> Path
     return html / "index.html"
 
 
+@contextmanager
+def _weights_trained_anew(project: Project) -> Iterator[None]:
+    """Let notebooks take networks from a new folder only; it stays if the book is interrupted, and is used again then.
+
+    The name of the folder is new each time, and part of the keys of the notebooks that use networks: they are executed.
+    """
+    retrained = writable_folder(project.root / "build" / "retrained", "folder of retrained networks")
+    begun = sorted(path for path in retrained.iterdir() if path.is_dir())
+    folder = begun[0] if begun else retrained / secrets.token_hex(4)
+    before = os.environ.get(WEIGHTS)
+    os.environ[WEIGHTS] = str(folder)
+    try:
+        yield
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.environ.pop(WEIGHTS)
+        if before is not None:
+            os.environ[WEIGHTS] = before
+
+
 def publish(project: Project, preset: str, book: Path) -> None:
     """Put the executed notebooks in book/notebooks and their figures, as files, in book/_generated.
 
-    The data of the page "Try it" go to book/_static/try/data.
+    The data of the page "Try it", where the book has it, go to book/_static/try/data.
     """
     for source in project.sources:
         executed = project.executed(preset, source)
@@ -65,7 +101,8 @@ def publish(project: Project, preset: str, book: Path) -> None:
                 if image:
                     png = base64.b64decode(image)
                     write_atomically(book / FIGURES / f"{name}.png", lambda to, png=png: to.write_bytes(png))
-    export_page(book, preset)
+    if (book / "try_it.md").exists():
+        export_page(book, preset)
 
 
 def build_html(book: Path, html: Path) -> Path:

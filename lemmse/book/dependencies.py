@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 EVERYTHING = "*"
+ON_IMPORT = "on import"
 
 
 class Symbol(NamedTuple):
-    """A name in a module; the empty name stands for the module as an object, `EVERYTHING` for all that it defines."""
+    """A name in a module; the empty name stands for the module as an object, `EVERYTHING` for all that it defines, and
+    `ON_IMPORT` for the statements that act when it is imported."""
 
     module: str
     name: str
@@ -46,7 +48,8 @@ class Module:
         self.name, self.text = name, text
         self.package = name if is_package else name.rpartition(".")[0]
         self.tree = _without_docstrings(ast.parse(text))
-        self.imported = dict(_imports(ast.parse(stub), self.package)) | dict(_imports(self.tree, self.package))
+        nodes = [*ast.walk(ast.parse(stub)), *_top_level_nodes(self.tree)]
+        self.imported = dict(_imports(nodes, self.package))
         self.defined: dict[str, list[ast.stmt]] = {}
         self.always: list[ast.stmt] = []  # statements that act when the module is imported
         for statement in self.tree.body:
@@ -57,10 +60,9 @@ class Module:
                 self.always.append(statement)
 
     def statements(self, name: str) -> list[ast.stmt]:
-        """The statements behind a name, and those that always act; all of them for `EVERYTHING`."""
-        if name == EVERYTHING:
-            return self.tree.body
-        return [*self.defined.get(name, []), *self.always]
+        """The statements behind a name; those that always act for `ON_IMPORT`, and all of them for `EVERYTHING`."""
+        special = {ON_IMPORT: self.always, EVERYTHING: self.tree.body}
+        return special[name] if name in special else self.defined.get(name, [])
 
 
 class Library:
@@ -70,6 +72,7 @@ class Library:
         self.folder = folder
         self._modules: dict[str, Module] = {}
         self._direct: dict[Symbol, Code] = {}
+        self._dumped: dict[Symbol, bytes] = {}
 
     @cached_property
     def paths(self) -> dict[str, Path]:
@@ -104,8 +107,9 @@ class Library:
                 module = self.module(symbol.module)
                 self._direct[symbol] = self._references(module, module.statements(symbol.name))
             direct = self._direct[symbol]
-            waiting += direct.symbols - reached.symbols
-            reached.symbols |= direct.symbols
+            new = (direct.symbols | {Symbol(symbol.module, ON_IMPORT)}) - reached.symbols
+            waiting += new
+            reached.symbols |= new
             reached.strings |= direct.strings
             reached.shows_source |= direct.shows_source
         return reached
@@ -122,24 +126,28 @@ class Library:
             digest.update(repr(symbol).encode())
             if reached.shows_source:
                 digest.update(module.text.encode())
-            for statement in module.statements(symbol.name):
-                digest.update(ast.dump(statement).encode())
+            if symbol not in self._dumped:
+                self._dumped[symbol] = "".join(map(ast.dump, module.statements(symbol.name))).encode()
+            digest.update(self._dumped[symbol])
         return digest.digest()
 
     def _references(self, module: Module, statements: list[ast.stmt]) -> Code:
         """What some statements of a module refer to directly."""
         code = Code()
-        outer = {name: Symbol(module.name, name) for name in module.defined} | module.imported
         for statement in statements:
-            scope = outer | dict(_imports(statement, module.package))
-            for node, attributes in _uses(statement):
-                if isinstance(node, ast.Constant):
-                    code.strings.add(node.value)
-                    code.symbols |= set(self._named_in(node.value))
-                elif node.id in scope:
-                    code.symbols |= set(self._resolve(scope[node.id], attributes))
-                if "getsource" in (*attributes, getattr(node, "id", "")):
-                    code.shows_source = True
+            uses = _uses(statement)
+            inner = dict(_imports(uses.imports, module.package))
+            for name, attributes in uses.names:
+                if name in inner or name in module.imported:
+                    symbol = inner.get(name) or module.imported[name]
+                    code.symbols |= set(self._resolve(symbol, attributes))
+                elif name in module.defined:
+                    code.symbols.add(Symbol(module.name, name))
+                code.shows_source |= "getsource" in (name, *attributes)
+            for text in uses.strings:
+                code.symbols |= set(self._named_in(text))
+            code.strings |= uses.strings
+        code.symbols = {symbol for symbol in code.symbols if symbol.module in self.paths}
         return code
 
     def _resolve(self, symbol: Symbol, attributes: list[str]) -> Iterator[Symbol]:
@@ -172,9 +180,9 @@ class Library:
             yield from self._everything(text.rstrip("."))
 
 
-def _imports(tree: ast.AST, package: str) -> Iterator[tuple[str, Symbol]]:
+def _imports(nodes: Iterable[ast.AST], package: str) -> Iterator[tuple[str, Symbol]]:
     """The names that imports bind, those of `lazy_loader.attach` included, and what they stand for."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 root = alias.name.split(".")[0]
@@ -197,12 +205,22 @@ def _names_bound_by(statement: ast.stmt) -> list[str]:
     if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return [statement.name]
     names = []
-    for node in ast.walk(statement):
+    for node in _top_level_nodes(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.append(node.id)
         elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.append(node.name)
     return names
+
+
+def _top_level_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes outside the bodies of functions."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            waiting += ast.iter_child_nodes(node)
 
 
 def _acts(statement: ast.stmt) -> bool:
@@ -212,19 +230,32 @@ def _acts(statement: ast.stmt) -> bool:
     return any("dataclass" not in ast.dump(decorator) for decorator in statement.decorator_list)
 
 
-def _uses(tree: ast.AST) -> Iterator[tuple[ast.Name | ast.Constant, list[str]]]:
-    """The names in some code, each with the attributes that are asked of it at once, and the string constants."""
-    waiting: list[ast.AST] = [tree]
+class Uses(NamedTuple):
+    """What stands in some code."""
+
+    names: list[tuple[str, list[str]]]  # each with the attributes that are asked of it at once
+    strings: set[str]
+    imports: list[ast.AST]
+
+
+def _uses(tree: ast.AST) -> Uses:
+    uses = Uses([], set(), [])
+    waiting = [tree]
     while waiting:
         node = waiting.pop()
         attributes: list[str] = []
         while isinstance(node, ast.Attribute):
             attributes.insert(0, node.attr)
             node = node.value
-        if isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
-            yield node, attributes
+        if isinstance(node, ast.Name):
+            uses.names.append((node.id, attributes))
+        elif isinstance(node, ast.Constant):
+            uses.strings.update({node.value} if isinstance(node.value, str) else ())
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            uses.imports.append(node)
         else:
             waiting += ast.iter_child_nodes(node)
+    return uses
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,9 @@ SIDE = 28  # pixels
 TRAINING = 100  # images that the formula votes with, and that the networks are trained on
 TESTED = 12  # test images that a reader can choose
 PATCH_SIZE = 5  # P of the networks
-STEPS = {"smoke": 3, "quick": 1000, "paper": 20_000}  # of the training of a network
+STEPS = {"smoke": 3, "quick": 800, "paper": 20_000}  # of the training of a network
 TRAINED_OPERATORS = ("noise", "blur")  # a painted hole is the reader's own: no network is trained on it
-LARGEST_FILE = 2_000_000  # bytes, of all that is exported
+LARGEST_EXPORT = 1_900_000  # bytes, of all that is exported
 _STILL_SIGMA = 0.2
 
 
@@ -77,13 +78,13 @@ def page_physics(operator: str, hidden: str = "") -> Physics:
 
 
 def page_drawing(pixels: str) -> Tensor:
-    """An image (1, 1, 28, 28) that a reader drew or dropped, from the page's address: base64 of 784 grey values.
+    """An image (1, 1, 28, 28) that a reader drew or dropped, from the page's address: base64 of 784 gray values.
 
     Raises:
         ValueError: for a text that does not hold 784 bytes.
     """
-    grey = torch.from_numpy(_decoded(pixels, SIDE * SIDE, "grey values").copy())
-    return (grey.to(torch.float64) / 255).to(torch.float32).reshape(1, 1, SIDE, SIDE)
+    gray = torch.from_numpy(_decoded(pixels, SIDE * SIDE, "gray values").copy())
+    return (gray.to(torch.float64) / 255).to(torch.float32).reshape(1, 1, SIDE, SIDE)
 
 
 def page_noise(seed: int) -> Tensor:
@@ -129,9 +130,18 @@ def page_network(operator: str, preset: str = "quick", *, progress: bool = True)
     """
     check_choice(operator, TRAINED_OPERATORS, "operator of a trained network")
     steps = STEPS[check_choice(preset, STEPS, "preset")]
-    settings = {"batch_size": 8, "lr": 2e-3, "sigma_min": 0.01, "seed": 0}
-    images, physics = page_images(), page_physics(operator)
-    return trained("PatchMLP", images, physics, patch_size=PATCH_SIZE, steps=steps, progress=progress, **settings)
+    return trained(
+        "PatchMLP",
+        page_images(),
+        page_physics(operator),
+        patch_size=PATCH_SIZE,
+        steps=steps,
+        batch_size=8,
+        lr=2e-3,
+        sigma_min=0.01,
+        seed=0,
+        progress=progress,
+    )
 
 
 def export_page(book: Path, preset: str) -> None:
@@ -142,21 +152,18 @@ def export_page(book: Path, preset: str) -> None:
         preset: of the book, which says how long the networks are trained.
 
     Raises:
-        ValueError: for an unknown preset, or if the files would weigh more than 2 MB.
+        ValueError: for an unknown preset, or if the files would weigh more than 1.9 MB.
     """
     networks = {name: page_network(name, preset) for name in TRAINED_OPERATORS}
-    files = {"images.bin": {"training": page_images(), "test": page_images("test")}}
+    files: dict[str, dict[str, Tensor]] = {"images.bin": {"training": page_images(), "test": page_images("test")}}
     for name, net in networks.items():
         files[f"network-{name}.bin"] = {f"{name}/{key}": value for key, value in net.state_dict().items()}
-    folder, arrays = book / "_static" / "try" / "data", {}
+    arrays = {}
     for file, tensors in files.items():
-        offset, parts = 0, []
+        offset = 0
         for key, value in tensors.items():
-            parts.append(value.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
             arrays[key] = {"file": file, "offset": offset, "shape": list(value.shape)}
-            offset += len(parts[-1])
-        content = b"".join(parts)
-        write_atomically(folder / file, lambda to, content=content: to.write_bytes(content))
+            offset += 4 * value.numel()
     manifest = {
         "side": SIDE,
         "preset": preset,
@@ -165,12 +172,29 @@ def export_page(book: Path, preset: str) -> None:
         "trained": list(TRAINED_OPERATORS),
         "arrays": arrays,
     }
-    text = json.dumps(manifest)
-    write_atomically(folder / "manifest.json", lambda to: to.write_text(text, encoding="utf-8"))
-    weight = sum(path.stat().st_size for path in folder.iterdir())
-    if weight > LARGEST_FILE:
-        raise ValueError(f"the data of the page must weigh at most {LARGEST_FILE} bytes, got {weight}")
+    contents = {file: b"".join(map(_float32_bytes, tensors.values())) for file, tensors in files.items()}
+    contents["manifest.json"] = json.dumps(manifest).encode()
+    weight = sum(map(len, contents.values()))
+    if weight > LARGEST_EXPORT:
+        raise ValueError(f"the data of the page must weigh at most {LARGEST_EXPORT} bytes, got {weight}")
+    for file, content in contents.items():
+        _write(book / "_static" / "try" / "data" / file, content)
     _draw_still(book / "_generated" / "try_it.png", networks["noise"])
+
+
+def _float32_bytes(values: Tensor) -> bytes:
+    """The values of a tensor, row by row, in little-endian float32."""
+    content: bytes = values.detach().cpu().contiguous().numpy().astype("<f4").tobytes()
+    return content
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file in one step."""
+
+    def write(to: Path) -> None:
+        to.write_bytes(content)
+
+    write_atomically(path, write)
 
 
 @torch.no_grad()
@@ -189,7 +213,9 @@ def _draw_still(path: Path, net: Solver) -> None:
     }
     rows = {f"sigma = {_STILL_SIGMA:g}": {name: image[0] for name, image in row.items()}}
     figure = figures.gallery(rows, list(row), figures.note_distance, cell=1.6)
-    write_atomically(path, lambda to: figure.savefig(to, format="png", dpi=144))
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=144)
+    _write(path, content.getvalue())
 
 
 def _decoded(text: str, length: int, what: str) -> np.ndarray:

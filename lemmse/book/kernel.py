@@ -21,6 +21,8 @@ if os.getppid() != int(os.environ["JPY_PARENT_PID"]):
 runpy.run_module("ipykernel_launcher", run_name="__main__", alter_sys=True)
 """
 
+_PREPARE = "import lemmse.book.scalars; lemmse.book.scalars.install(); del lemmse"  # leaves no name in the notebook
+
 
 class LoggedKernelManager(AsyncKernelManager):
     """Starts kernels with their standard error in the file that the environment variable `LOG` names."""
@@ -36,7 +38,8 @@ class LoggedKernelManager(AsyncKernelManager):
         if sys.platform == "linux" and "ipykernel_launcher" in kernel_cmd:
             at = kernel_cmd.index("ipykernel_launcher")
             kernel_cmd = [*kernel_cmd[: at - 1], "-c", _BOUND, *kernel_cmd[at + 1 :]]
-        with open(os.environ[LOG], "a") as log:
+        kernel_cmd = [*kernel_cmd, f"--IPKernelApp.exec_lines={_PREPARE}"]
+        with open(os.environ[LOG], "a", encoding="utf-8") as log:
             await super()._async_launch_kernel(kernel_cmd, **{**kw, "stderr": log})
 
     _launch_kernel = _async_launch_kernel

@@ -7,10 +7,12 @@ written aside and renamed.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import json
 import os
+import re
 import sys
 import tempfile
 import time
@@ -57,7 +59,10 @@ class Project:
         for folder in (start, *start.parents):
             if (folder / "_config.yml").exists() and (folder / "notebooks").is_dir():
                 return cls(folder)
-        raise ValueError(f"{str(start)!r} is in no checkout of lemmse (no folder above has _config.yml and notebooks/)")
+        raise ValueError(
+            f"{str(start)!r} is in no checkout of lemmse, which this command needs: git clone "
+            "https://github.com/lemmse/lemmse, and run it there"
+        )
 
     @property
     def sources(self) -> list[Path]:
@@ -65,16 +70,20 @@ class Project:
         return in_reading_order(list((self.root / "notebooks").glob("[0-9]*.py")), self.root / "book" / "_toc.yml")
 
     def source(self, name: str) -> Path:
-        """A notebook by path, stem, or the beginning of its stem. Raises ValueError, listing the known ones."""
+        """A notebook by path, by stem, or by the two digits that its stem begins with.
+
+        Raises:
+            ValueError: if there is none or several; the known ones are listed.
+        """
         if name.endswith((".py", ".ipynb")) and Path(name).is_file():
             return Path(name).resolve()
-        found = [p for p in self.sources if p.stem == name] or [p for p in self.sources if p.stem.startswith(name)]
-        if len(found) != 1:
+        matching = [p for p in self.sources if name in (p.stem, p.stem.split("_")[0])]
+        if len(matching) != 1:
             known = ", ".join(p.stem for p in self.sources)
             raise ValueError(
-                f"{'ambiguous' if found else 'unknown'} notebook {name!r}: choose one of {known}, or a path"
+                f"{'ambiguous' if matching else 'unknown'} notebook {name!r}: choose one of {known}, or a path"
             )
-        return found[0]
+        return matching[0]
 
     def preset(self, preset: str, source: Path) -> dict[str, Any]:
         """The parameters of a notebook at a preset, the preset's own name among them if the notebook asks for it."""
@@ -83,7 +92,7 @@ class Project:
         check_choice(preset, PRESETS, "preset")
         path = self.root / "notebooks" / "presets" / f"{preset}.yaml"
         try:
-            values = yaml.safe_load(path.read_text()) or {}
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (OSError, yaml.YAMLError) as error:
             raise ValueError(f"cannot read the preset {str(path)!r}: {error}") from None
         if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
@@ -118,7 +127,7 @@ class Project:
 
     def _digest_of_code(self, source: Path) -> Any:
         """A hash object that has seen the notebook, those that it sweeps over, and all that they run and read."""
-        library, digest = Library(LIBRARY), hashlib.sha256()
+        library, digest = _library(LIBRARY, _stamps(str(LIBRARY))), hashlib.sha256()
         waiting, seen = [source], set()
         while waiting:
             path = waiting.pop()
@@ -150,6 +159,12 @@ class Project:
         return ours | {Path(value) for value in given} | ({Path(data)} if data else set())
 
 
+@functools.lru_cache(maxsize=1)
+def _library(folder: Path, stamps: bytes) -> Library:
+    """The library as it is now: read again when the stamps of its files change."""
+    return Library(folder)
+
+
 def library_digest() -> str:
     """The hash of the code of the library."""
     digest = hashlib.sha256()
@@ -169,7 +184,7 @@ def _data_version() -> list[str]:
 def _add_files(digest: Any, folder: Path, *suffixes: str) -> None:
     """Hash the files of a folder that have one of the suffixes, with their names."""
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in suffixes):
-        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+        digest.update(os.fsencode(path.relative_to(folder)) + b"\0" + path.read_bytes())
 
 
 def _is_path(value: Any) -> bool:
@@ -180,7 +195,7 @@ def _is_path(value: Any) -> bool:
 def _stamps(path: str) -> bytes:
     """Name, size and time of a file, or of all files in a folder."""
     files = sorted(p for p in (Path(path), *Path(path).rglob("*")) if p.is_file())
-    return "".join(f"{p}\0{p.stat().st_size}\0{p.stat().st_mtime_ns}\0" for p in files).encode()
+    return b"".join(os.fsencode(p) + f"\0{p.stat().st_size}\0{p.stat().st_mtime_ns}\0".encode() for p in files)
 
 
 def execute(project: Project, source: Path, parameters: dict[str, Any], output: Path, *, progress: bool = True) -> bool:
@@ -203,9 +218,14 @@ def execute(project: Project, source: Path, parameters: dict[str, Any], output: 
 def executed_key(path: Path) -> str | None:
     """The key of an executed notebook, None if there is none or it can't be read."""
     try:
-        return json.loads(path.read_text())["metadata"]["lemmse"]["key"]
+        return read_record(path)["key"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What an executed notebook says of its run: key, parameters, seconds, device."""
+    return json.loads(path.read_text(encoding="utf-8"))["metadata"]["lemmse"]
 
 
 def run_notebook(
@@ -259,7 +279,7 @@ def run_notebook(
         aside.unlink()
         failed.unlink(missing_ok=True)
     except PapermillExecutionError as error:
-        what = f"{_last_started(aside)} raised {error.ename}: {error.evalue}"
+        what = f"{_where_it_raised(aside)} raised {error.ename}: {error.evalue}"
     except (DeadKernelError, RuntimeError) as error:
         name = log.relative_to(cwd) if log.is_relative_to(cwd) else log.name
         where = _last_started(aside) or "the start"
@@ -280,15 +300,49 @@ def run_notebook(
 
 def _last_started(path: Path) -> str:
     """The code cell of the source that was started last, by its number and first line of code; "" if none was."""
+    number, cell = _last_cell(path)
+    if cell is None:
+        return ""
+    code = [x for x in cell.source.splitlines() if x.strip() and not x.lstrip().startswith("#")]
+    return f"code cell {number} ({code[0] if code else ''!r})"
+
+
+def _where_it_raised(path: Path) -> str:
+    """The statement that raised, with its cell and line."""
+    number, cell = _last_cell(path)
+    traceback = "\n".join(line for output in cell.outputs for line in output.get("traceback", []))
+    place = re.search(r"In\s?\[\d+\], line (\d+)", re.sub(r"\x1b\[[\d;]*m", "", traceback))
+    if place is None:
+        return _last_started(path)
+    line = int(place[1])
+    return f"code cell {number}, line {line} ({_statement_at(cell.source, line)!r})"
+
+
+def _statement_at(source: str, line: int) -> str:
+    """The innermost statement on a line, without its own body, on one line of at most 100 characters."""
+    lines = source.splitlines()
+    try:
+        statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    except SyntaxError:
+        statements = []
+    around = [node for node in statements if node.lineno <= line <= (node.end_lineno or node.lineno)]
+    first, last = line, line
+    if around:
+        innermost = max(around, key=lambda node: node.lineno)
+        body = getattr(innermost, "body", None)
+        first, last = innermost.lineno, body[0].lineno - 1 if body else innermost.end_lineno or line
+    text = " ".join(" ".join(lines[first - 1 : max(first, last)]).split())
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _last_cell(path: Path) -> tuple[int, Any]:
+    """The number and the node of the code cell of the source that was started last; (0, None) if none was."""
     import nbformat
 
     cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
     cells = [c for c in cells if "injected-parameters" not in c.metadata.get("tags", [])]
     started = [i for i, cell in enumerate(cells) if cell.metadata.get("papermill", {}).get("start_time")]
-    if not started:
-        return ""
-    code = [x for x in cells[started[-1]].source.splitlines() if x.strip() and not x.lstrip().startswith("#")]
-    return f"code cell {started[-1] + 1} ({code[0] if code else ''!r})"
+    return (started[-1] + 1, cells[started[-1]]) if started else (0, None)
 
 
 def _kernel_config() -> Any:

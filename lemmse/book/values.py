@@ -1,7 +1,8 @@
 """What a notebook glued, as plain values.
 
 `myst_nb.glue` keeps what IPython displays: for a number or a text, its repr. Values that are numbers, texts or booleans
-come back as such, those of numpy and torch too; figures, tables and collections are no values.
+come back as such, those of numpy and torch too, which `lemmse.book.scalars` lets a kernel write in full; decimals and
+fractions come back as the nearest float. Figures, tables and collections are no values.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import ast
 import math
 import re
+from fractions import Fraction
 from typing import Any
 
-_PREFIX = "application/papermill.record/"
-_WRAPPED = re.compile(r"(?:np\.\w+|tensor)\((.*?)(?:, (?:dtype|device)=.*)?\)", re.DOTALL)
+_WRAPPED = re.compile(r"(?:np\.\w+|tensor|array)\((.*?)(?:, (?:dtype|device|requires_grad|grad_fn)=.*)?\)", re.DOTALL)
+_FRACTION = re.compile(r"Fraction\((-?\d+), (\d+)\)")
+_DECIMAL = re.compile(r"Decimal\('([^']*)'\)")
 _NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "np.True_": True, "np.False_": False}
 
 
@@ -35,6 +38,11 @@ def _parsed(text: str) -> Any:
     """The number, text or boolean that a repr stands for, None if it is none."""
     if text in _NAMES:
         return _NAMES[text]
+    fraction, decimal = _FRACTION.fullmatch(text), _DECIMAL.fullmatch(text)
+    if fraction:
+        return float(Fraction(int(fraction[1]), int(fraction[2])))
+    if decimal:
+        return float(decimal[1])
     wrapped = _WRAPPED.fullmatch(text)
     inner = wrapped[1] if wrapped else text
     if inner in _NAMES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numbers import Integral
 
-from lemmse.checks import check_choice, check_count
+from lemmse.checks import check_choice, check_count, shown
 
 SPLITS = ("train", "test")
 LARGEST_SIZE = 16384  # pixels along a side
@@ -30,12 +30,12 @@ def check_arguments(split: str, count: int | None, size: int | None, channels: i
     check_choice(split, SPLITS, "split")
     if count is not None:
         check_count(count, "count")
-    if size is not None and check_count(size, "size") > LARGEST_SIZE:
-        raise ValueError(f"size must be at most {LARGEST_SIZE} pixels, got {size}")
+    if size is not None:
+        check_count(size, "size", maximum=LARGEST_SIZE)
     if channels is not None and (
         isinstance(channels, bool) or not isinstance(channels, Integral) or channels not in (1, 3)
     ):
-        raise ValueError(f"channels must be 1 or 3, got {channels!r}")
+        raise ValueError(f"channels must be 1 or 3, got {shown(channels)}")
 
 
 def checked_count(count: int | None, available: int, what: str) -> int:
@@ -56,5 +56,5 @@ def checked_count(count: int | None, available: int, what: str) -> int:
     if available == 0:
         raise ValueError(f"{what} has no images")
     if count is not None and count > available:
-        raise ValueError(f"count {count} is more than there are: {what} has {available} images")
+        raise ValueError(f"count {shown(count)} is more than there are: {what} has {available} images")
     return available if count is None else count

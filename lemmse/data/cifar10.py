@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
+from numpy._core.multiarray import _reconstruct
 from torch import Tensor
 
 from lemmse.checks import warn_once

@@ -42,7 +42,7 @@ class DatasetBatches:
         [3, 2]
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int = 256) -> None:
+    def __init__(self, dataset: Dataset[Any], batch_size: int = 256) -> None:
         self.dataset = dataset
         self.length = _length(dataset)
         self.batch_size = check_count(batch_size, "batch_size")
@@ -53,7 +53,9 @@ class DatasetBatches:
             yield _stacked([image_of(self.dataset[i], i) for i in range(start, stop)])
 
 
-def load_dataset(dataset: Dataset, split: str, count: int | None, size: int | None, channels: int | None) -> Tensor:
+def load_dataset(
+    dataset: Dataset[Any], split: str, count: int | None, size: int | None, channels: int | None
+) -> Tensor:
     """The first `count` images of a dataset, as `load_images(dataset, ...)` returns them.
 
     Args:
@@ -113,7 +115,7 @@ def image_of(item: object, index: int) -> Tensor:
     return image
 
 
-def _length(dataset: Dataset) -> int:
+def _length(dataset: Dataset[Any]) -> int:
     try:
         length = len(dataset)  # type: ignore[arg-type]
     except (TypeError, NotImplementedError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -101,7 +101,7 @@ def _opened_by_tifffile(data: bytes) -> Image.Image:
     from PIL import Image
 
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages.first
+        page: Any = file.pages.first  # a page, whose tags are attributes
         pixels = page.asarray()
         photometric = tifffile.PHOTOMETRIC(page.photometric).name
         kind = f"{page.bitspersample} bits a sample, {photometric}, {tifffile.COMPRESSION(page.compression).name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from os import PathLike
+from typing import Any
 
 from torch.utils.data import Dataset
 
@@ -13,7 +14,7 @@ from lemmse.data.sets import DATASETS, load_images, path_to_crop
 
 
 def image_groups(
-    name_or_path: str | PathLike[str] | Dataset,
+    name_or_path: str | PathLike[str] | Dataset[Any],
     *,
     split: str = "train",
     count: int | None = None,

@@ -41,7 +41,14 @@ class FeatureEngine(Protocol):
     """D is the squared distance of two feature vectors: see `plain.gemm`."""
 
     def accumulate(
-        self, state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+        self,
+        state: SoftmaxState,
+        queries: Tensor,
+        blocks: Iterable[Block],
+        scale: Tensor,
+        *,
+        centre: float,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """Merge all pairs of query rows and keys."""
 
@@ -60,6 +67,7 @@ class PositionEngine(Protocol):
         log_pdet: Tensor,
         sources: Tensor,
         positions: Tensor,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """Merge all pairs of query rows and key positions of one stratum."""
 
@@ -77,5 +85,6 @@ class TranslationEngine(Protocol):
         *,
         shifts: Tensor,
         first_image: int,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """Merge all pairs of a query and a translation of a training image."""

@@ -75,7 +75,7 @@ class Engine:
 
 
 ENGINES = {
-    "numba": Engine("cpu.box", device="cpu", dtype=torch.float32, differentiable=False, streams=True),
+    "numba": Engine("cpu.box", device="cpu", differentiable=False, streams=True),
     "triton": Engine(
         "cuda.box",
         device="cuda",
@@ -87,8 +87,8 @@ ENGINES = {
         streams=True,
     ),
     "torch": Engine("plain.box"),
-    "mixed": Engine("cpu.gemm", device="cpu", dtype=torch.float32, differentiable=False),
-    "direct": Engine("cpu.whole", device="cpu", dtype=torch.float32, differentiable=False, streams=True, in_place=True),
+    "mixed": Engine("cpu.gemm", device="cpu", differentiable=False),
+    "direct": Engine("cpu.whole", device="cpu", differentiable=False, streams=True, in_place=True),
     "gemm": Engine("plain.gemm"),
     "position": Engine("plain.position"),
     "correlation": Engine("plain.correlation"),

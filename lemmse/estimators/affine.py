@@ -70,7 +70,11 @@ def noise_strata(B: PreInverse, patch_size: int, height: int, width: int) -> lis
     """
     window = window_indices(check_patch_size(patch_size), height, width)
     if isinstance(B, CirculantPreInverse):
-        return [NoiseStratum(torch.arange(len(window)), patch_covariance(B.spectrum, patch_size))]
+        return [
+            NoiseStratum(
+                torch.arange(len(window), dtype=torch.int64, device="cpu"), patch_covariance(B.spectrum, patch_size)
+            )
+        ]
     if isinstance(B, DiagonalPreInverse):
         mask = B.mask.cpu()
         labels = mask_strata(mask, patch_size).flatten()
@@ -110,7 +114,7 @@ class _Covariances:
 
     def __init__(self) -> None:
         self.count = 0
-        self.origin = self.total = self.products = torch.zeros(0, dtype=torch.float64)
+        self.origin = self.total = self.products = torch.zeros(0, dtype=torch.float64, device="cpu")
 
     def add(self, w: Tensor, u: Tensor) -> None:
         """Add patches (M, C*r) with their centers (M, C)."""
@@ -202,7 +206,8 @@ class AffineMMSE(nn.Module):
         super().__init__()
         self.patch_size = check_patch_size(patch_size)
         first = _first_batch(images)
-        self.shape, self.dtype, self.device = tuple(first.shape[1:]), first.dtype, first.device
+        channels, height, width = first.shape[1:]
+        self.shape, self.dtype, self.device = (channels, height, width), first.dtype, first.device
         self.physics = physics
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol

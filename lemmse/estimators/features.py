@@ -44,6 +44,7 @@ class Features(ABC, Generic[EngineT]):
         rank: (n,) float64, the rank of Q_m, for one channel.
         log_pdet: (n,) float64, the logarithm of pdet(Q_m), for one channel, where the logits leave it out.
         state_shape: rows and channels of the state of one query.
+        shape: channels, height and width of what is returned.
     """
 
     engines: ClassVar[tuple[str, ...]]
@@ -52,6 +53,7 @@ class Features(ABC, Generic[EngineT]):
     rank: Tensor
     log_pdet: Tensor
     state_shape: tuple[int, int]
+    shape: Shape
 
     @abstractmethod
     def __call__(self, z: Tensor) -> Tensor:
@@ -72,6 +74,16 @@ class Features(ABC, Generic[EngineT]):
             scale: (Q,), `1 / (2 sigma^2)`.
             first: the number of the first image of the block.
         """
+
+    excludes: ClassVar[bool] = False  # whether `accumulate` takes `exclude`, the image left out of each query
+
+    def for_queries(self, sides: tuple[int, int]) -> Features[EngineT]:
+        """The same for queries of other sides than the training images; raises ValueError where there is none."""
+        height, width = self.sides
+        raise ValueError(
+            f"y must be of shape (Q, C, {height}, {width}) as the images, got {sides[0]} x {sides[1]} pixels: only "
+            "LocalEquivariantMMSE with pre_inverse 'identity' takes other sizes"
+        )
 
     def rows(self, state: SoftmaxState) -> SoftmaxState:
         """The n rows of a state that say something."""

@@ -14,7 +14,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_batch, check_count, check_sigma, check_size, check_tensor, shown
+from lemmse.checks import (
+    check_batch,
+    check_count,
+    check_exclude,
+    check_sigma,
+    check_sigma_range,
+    check_size,
+    check_tensor,
+    shown,
+)
 from lemmse.engines.registry import ENGINES, Engine, Task, choose_engine
 from lemmse.engines.state import SoftmaxState
 from lemmse.estimators.features import CENTRE, Features
@@ -26,7 +35,6 @@ from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 _ROWS = 1 << 16  # query pixels in flight
 _NUMBERS = 1 << 22  # features of queries times training images in flight
 _SOURCES = 1 << 27  # sources of all query pixels: each takes 28 to 32 bytes
-_SIGMA = (1e-12, 1e12)  # between them scale times distance stays in the range of float32
 
 
 class MixtureEstimator(nn.Module):
@@ -68,7 +76,11 @@ class MixtureEstimator(nn.Module):
         self.shape, self.dtype, self.device = self._data.shape, self._data.dtype, self._data.device
         self.physics = physics
         self.pre_inverse_name = pre_inverse
-        self.pre_inverse_options = {"pre_inverse": pre_inverse, "tikhonov_lambda": tikhonov_lambda, "rtol": rtol}
+        self.pre_inverse_options: dict[str, Any] = {
+            "pre_inverse": pre_inverse,
+            "tikhonov_lambda": tikhonov_lambda,
+            "rtol": rtol,
+        }
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol
         )
@@ -96,32 +108,52 @@ class MixtureEstimator(nn.Module):
         """The estimate `x_hat(y)`: measurements (Q, C, H, W) -> images (Q, C, H, W). See `posterior`."""
         return self.posterior(y, sigma).mean
 
-    def posterior(self, y: Tensor, sigma: float | Tensor, top_k: int = 0) -> Posterior:
+    def posterior(
+        self, y: Tensor, sigma: float | Tensor, top_k: int = 0, *, exclude: Tensor | None = None
+    ) -> Posterior:
         """Posterior moments, log density, effective samples and the top-k sources of the measurements y.
 
-        y: what `physics.measure` returns for images of the size of the data set, in its dtype, on its device. sigma:
-        number, 0-d or (Q,) tensor, noise standard deviation. top_k: how many sources to keep for each pixel.
-        Differentiable in y, sigma and images (a tensor), where they require a gradient, at the price of memory. Raises
-        ValueError for anything else, and for sigma outside 1e-12 .. 1e12.
-        """
-        return self.finish(self.partial(y, sigma, top_k))
+        Differentiable in y, sigma and images (a tensor), where they require a gradient, at the price of memory.
 
-    def partial(self, y: Tensor, sigma: float | Tensor, top_k: int = 0) -> PartialSum:
+        Args:
+            y: (Q, C, H, W), what `physics.measure` returns, in the dtype of the images, on their device. It is of their
+                size; for LE-MMSE with B = I it may be of another, with sides of at least P.
+            sigma: the standard deviation of the noise, from 1e-12 to 1e12: a number, 0-d or (Q,) tensor.
+            top_k: how many sources to keep for each pixel.
+            exclude: (Q,) int64, the number of the training image that is left out of each query, -1 for none.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        return self.finish(self.partial(y, sigma, top_k, exclude=exclude))
+
+    def partial(self, y: Tensor, sigma: float | Tensor, top_k: int = 0, *, exclude: Tensor | None = None) -> PartialSum:
         """The sums over the images of this estimator alone, to merge with those of other shards of a data set.
 
-        Arguments as for `posterior`, which is `finish(partial(y, sigma, top_k))`.
+        Arguments as for `posterior`, which is `finish(partial(...))`; exclude counts the images of this estimator.
         """
         self._check_query(y)
-        self._check_top_k(top_k, len(y))
-        sigma = self._check_range(check_sigma(sigma, len(y), y).double())
-        group = max(1, _ROWS // math.prod(self.shape[1:]))
+        features = self._features_for(tuple(y.shape[1:]))
+        self._check_top_k(top_k, len(y), features)
+        sigma = check_sigma_range(check_sigma(sigma, len(y), y).double())
+        exclude = None if exclude is None else check_exclude(exclude, len(y)).to(self.device)
+        alone = exclude is not None and not features.excludes
+        group = 1 if alone else max(1, _ROWS // math.prod(features.shape[1:]))
         needed = y.requires_grad or sigma.requires_grad or self._data.requires_grad
         differentiable = torch.is_grad_enabled() and needed
         y = _recordable(y) if differentiable else y
         engine = ENGINES[self._engine_for(differentiable)]
         with torch.set_grad_enabled(differentiable):
-            parts = [self._sum(q, s, top_k, engine) for q, s in zip(y.split(group), sigma.split(group), strict=True)]
-        return PartialSum(SoftmaxState.stack([state for state, _ in parts]), parts[0][1], sigma)
+            parts = [
+                self._sum(features, y[at], sigma[at], top_k, engine, None if exclude is None else exclude[at])
+                for at in (slice(start, start + group) for start in range(0, len(y), group))
+            ]
+        count, excluded = parts[0][1], torch.zeros_like(sigma, dtype=torch.int64)
+        if exclude is not None:
+            excluded = (exclude >= 0).long()
+            self._check_left(exclude, count)
+        state = SoftmaxState.stack([state for state, _ in parts])
+        return PartialSum(state, count, sigma, excluded, self.shape, features.shape[1:])
 
     def finish(self, partial: PartialSum) -> Posterior:
         """What the sums over a whole data set say; any estimator of the same kind, physics and size can tell.
@@ -131,16 +163,20 @@ class MixtureEstimator(nn.Module):
         if not isinstance(partial, PartialSum):
             raise ValueError(f"finish takes the PartialSum that `partial` returns, got {type(partial).__name__}")
         layout = tuple(partial.state.s1.shape[1:])
-        if layout != self.features.state_shape:
-            rows, channels = self.features.state_shape
+        same = partial.shape == self.shape
+        features = self.features
+        if same and partial.sides != features.shape[1:]:
+            features = features.for_queries(partial.sides)
+        if not same or layout != features.state_shape:
+            rows, channels = features.state_shape
             raise ValueError(
                 f"these are the sums of another estimator, over {layout[0]} pixels and {layout[1]} values, not {rows} "
                 f"and {channels}: finish them by one of the same kind and size of image"
             )
-        features, state = self.features, self.features.rows(partial.state)
+        state = features.rows(partial.state)
         density = log_density(
             state.logsumexp,
-            pairs=partial.count * features.competing,
+            pairs=(partial.count - partial.excluded)[:, None] * features.competing,
             rank=self.z_channels * features.rank,
             log_pdet=self.z_channels * features.log_pdet,
             sigma=partial.sigma[:, None],
@@ -165,23 +201,38 @@ class MixtureEstimator(nn.Module):
         shape = (max(self.shape[0], self.z_channels), *self.features.sides)
         return Task(shape, self.dtype, self.device, differentiable)
 
-    def _sum(self, y: Tensor, sigma: Tensor, top_k: int, engine: Engine) -> tuple[SoftmaxState, int]:
+    def _sum(
+        self,
+        features: Features[Any],
+        y: Tensor,
+        sigma: Tensor,
+        top_k: int,
+        engine: Engine,
+        exclude: Tensor | None,
+    ) -> tuple[SoftmaxState, int]:
         """One pass over the data set; returns the state and the number N of training images."""
-        queries, (rows, channels) = self.features(self._query(y)), self.features.state_shape
+        queries, (rows, channels) = features(self._query(y)), features.state_shape
         state = SoftmaxState.empty((len(y), rows), channels, top_k, self.device)
         scale = 1 / (2 * sigma.square())
         held = queries[0].numel() if engine.streams else queries.numel()
         whole = self._unchanged and engine.in_place  # nothing is made of a batch: no need to split it
         chunk = self.chunk_size or (None if whole else max(1, _NUMBERS // max(1, held)))
         kernel = engine.load()
+        options = {"exclude": exclude} if exclude is not None and features.excludes else {}
+        absent = -1 if exclude is None or features.excludes else int(exclude)  # the image that these queries do without
         first = 0
         for batch in self._data:
-            for block in batch.split(chunk or len(batch)):
-                block = _recordable(block) if torch.is_grad_enabled() else block
-                z = block if self._unchanged else self._signal(block)
-                state = self.features.accumulate(kernel, state, queries, z, block, scale, first)
-                first += len(block)
+            for whole_block in batch.split(chunk or len(batch)):
+                for block, start in _without(whole_block, first, absent):
+                    block = _recordable(block) if torch.is_grad_enabled() else block
+                    z = block if self._unchanged else self._signal(block)
+                    state = features.accumulate(kernel, state, queries, z, block, scale, start, **options)
+                first += len(whole_block)
         return state, first
+
+    def _features_for(self, query_shape: tuple[int, ...]) -> Features[Any]:
+        """The features of queries whose measurements are of this shape."""
+        return self.features if query_shape == self.query_shape else self.features.for_queries(query_shape[1:])
 
     def _signal(self, block: Tensor) -> Tensor:
         """`B A x`, in float64 where B may amplify; raises ValueError where the physics leaves what can be computed."""
@@ -199,27 +250,29 @@ class MixtureEstimator(nn.Module):
             raise ValueError(f"y must be {self.query_dtype}, as measured from images in {self.dtype}, got {y.dtype}")
         if y.device != self.device:
             raise ValueError(f"y must be on {self.device}, where the images are, got {y.device}")
-        if y.ndim != len(self.query_shape) + 1 or tuple(y.shape[1:]) != self.query_shape or len(y) == 0:
+        sized = y.ndim == 4 == len(self.query_shape) + 1 and y.shape[1] == self.query_shape[0] and y.numel() > 0
+        if not sized and (tuple(y.shape[1:]) != self.query_shape or len(y) == 0):
             raise ValueError(
                 f"y must be of shape (Q, {', '.join(map(str, self.query_shape))}), Q >= 1, got {tuple(y.shape)}"
             )
         check_size(torch.view_as_real(y) if y.is_complex() else y, "y")
 
-    def _check_top_k(self, top_k: int, queries: int) -> None:
+    def _check_top_k(self, top_k: int, queries: int, features: Features[Any]) -> None:
         check_count(top_k, "top_k", minimum=0)
-        allowed = _SOURCES // (queries * math.prod(self.shape[1:]))
+        height, width = features.shape[1:]
+        allowed = _SOURCES // (queries * height * width)
         if top_k > allowed:
             raise ValueError(
-                f"top_k must be at most {allowed} for {queries} queries of {self.shape[1]} x {self.shape[2]} pixels, "
-                f"or their sources would fill the memory, got {shown(top_k)}"
+                f"top_k must be at most {allowed} for {queries} queries of {height} x {width} pixels, or their sources "
+                f"would fill the memory, got {shown(top_k)}"
             )
 
-    def _check_range(self, sigma: Tensor) -> Tensor:
-        least, most = _SIGMA
-        wrong = (sigma < 0.99 * least) | (sigma > 1.01 * most)  # float32 rounds the limits
-        if bool(wrong.any()):
-            raise ValueError(f"sigma must be between {least:g} and {most:g}, got {sigma[wrong][0].item():g}")
-        return sigma
+    @staticmethod
+    def _check_left(exclude: Tensor, count: int) -> None:
+        if int(exclude.max()) >= count:
+            raise ValueError(f"exclude must number one of the {count} images, got {int(exclude.max())}")
+        if count == 1 and bool((exclude >= 0).any()):
+            raise ValueError("exclude leaves no image out of 1: the data set must have at least 2")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Stay as it is under a conversion that changes neither dtype nor device; raise ValueError under others."""
@@ -237,6 +290,14 @@ class MixtureEstimator(nn.Module):
             f"{type(self).__name__}({self._data}, {type(self.physics).__name__}, "
             f"pre_inverse={self.pre_inverse_name!r}{patch}, {self.dtype} on {self.device}, engine={self.engine!r})"
         )
+
+
+def _without(block: Tensor, first: int, absent: int) -> list[tuple[Tensor, int]]:
+    """A block of images, numbered from `first` on, without the image `absent`: parts and the numbers they start at."""
+    at = absent - first
+    if not 0 <= at < len(block):
+        return [(block, first)]
+    return [(part, start) for part, start in ((block[:at], first), (block[at + 1 :], absent + 1)) if len(part)]
 
 
 def _recordable(values: Tensor) -> Tensor:

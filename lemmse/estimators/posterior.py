@@ -49,13 +49,23 @@ class Posterior:
 class PartialSum:
     """The sums over one shard of the data set: made by `estimator.partial`, turned into a Posterior by `finish`.
 
-    state: rows and channels as the estimator lays them out. count: images of the shard. sigma: (Q,), noise levels of
-    the queries. `merge` is associative up to rounding, so shards can be summed on any device or machine, in any tree.
+    `merge` is associative up to rounding, so shards can be summed on any device or machine, in any tree.
+
+    Attributes:
+        state: the sums, rows and channels as the estimator lays them out.
+        count: how many images the shard has.
+        sigma: (Q,), the noise levels of the queries.
+        excluded: (Q,) int64, how many of the images are left out of each query.
+        shape: channels, height and width of the training images.
+        sides: height and width of the queries.
     """
 
     state: SoftmaxState
     count: int
     sigma: Tensor
+    excluded: Tensor
+    shape: tuple[int, int, int]
+    sides: tuple[int, int]
 
     def merge(self, other: PartialSum) -> PartialSum:
         """The sums over the images of this shard followed by those of the other, whose images are numbered on.
@@ -71,7 +81,8 @@ class PartialSum:
                 "by `to`"
             )
         ours, theirs = ([tuple(f.shape) for f in vars(part.state).values()] for part in (self, other))
-        if ours != theirs or not torch.equal(self.sigma, other.sigma):
+        sizes = (self.shape, self.sides) == (other.shape, other.sides)
+        if ours != theirs or not sizes or not torch.equal(self.sigma, other.sigma):
             raise ValueError(
                 "partial sums merge if they are of the same queries, noise levels and top_k: got sums of shape "
                 f"{ours[3]} and {theirs[3]}, top_k {self.state.top_k} and {other.state.top_k}, sigma from "
@@ -80,9 +91,10 @@ class PartialSum:
         sources = other.state.top_sources.clone()
         sources[..., 0] += torch.where(sources[..., 0] < 0, 0, self.count)
         state = self.state.merge(replace(other.state, top_sources=sources))
-        return PartialSum(state, self.count + other.count, self.sigma)
+        count, excluded = self.count + other.count, self.excluded + other.excluded
+        return replace(self, state=state, count=count, excluded=excluded)
 
     def to(self, device: torch.device) -> PartialSum:
         """The same sums on another device."""
         state = SoftmaxState(*(getattr(self.state, field.name).to(device) for field in fields(self.state)))
-        return PartialSum(state, self.count, self.sigma.to(device))
+        return replace(self, state=state, sigma=self.sigma.to(device), excluded=self.excluded.to(device))

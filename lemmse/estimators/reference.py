@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from lemmse.checks import check_batch, check_patch_size, check_sigma
+from lemmse.checks import check_batch, check_patch_size, check_sigma, check_sigma_range
 from lemmse.patches import extract_patches
 from lemmse.physics.operators import Denoising, Physics
 
@@ -116,7 +116,7 @@ def _measured(images: Tensor, y: Tensor, sigma: float | Tensor, physics: Physics
     keys = (physics or Denoising()).A(images.double())
     if keys.shape[1] != y.shape[1] or keys.is_complex():
         raise ValueError(f"y must be real, of {keys.shape[1]} channels as A x, got shape {tuple(y.shape)}, {y.dtype}")
-    return keys, check_sigma(sigma, len(y), y.double())
+    return keys, check_sigma_range(check_sigma(sigma, len(y), y.double()))
 
 
 def _positions(pixels: Iterable[tuple[int, int]] | None, height: int, width: int) -> list[int]:

@@ -51,7 +51,10 @@ class WhitenedFeatures(PatchFeatures[FeatureEngine]):
         eigenvalues, eigenvectors = torch.linalg.eigh(patch_covariance(pre_inverse.spectrum, patch_size))
         eigenvalues = eigenvalues.clamp_min(0)
         kept = kept_values(eigenvalues, RANGE_RTOL, "eigenvalue of the patch noise covariance")
-        self.whitening = (eigenvectors[:, kept] / eigenvalues[kept].sqrt()).to(device)
+        if bool(kept.any()):
+            self.whitening = (eigenvectors[:, kept] / eigenvalues[kept].sqrt()).to(device)
+        else:  # nothing is seen: one feature that is always 0
+            self.whitening = torch.zeros_like(eigenvectors[:, :1], device=device)
         pixels = height * width
         self.sides = (height, width)
         self.state_shape = (pixels, channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lemmse.figures.style import STYLES, new_figure, style
 
@@ -140,9 +140,9 @@ def risk_floor(frame: pd.DataFrame) -> Figure:
 
 def legend_below(figure: Figure) -> None:
     """One legend for all panels, where it hides no line."""
-    shown = {}
+    shown: dict[str, Any] = {}
     for axis in figure.axes:
         handles, labels = axis.get_legend_handles_labels()
         shown |= dict(zip(labels, handles, strict=True))
     columns = 3 if max(map(len, shown)) < 20 and len(figure.axes) > 1 else 2
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, fontsize=9)
+    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=columns, fontsize=9)

@@ -83,7 +83,7 @@ def _plain_log(axis: Axes) -> None:
 def _over_counts(axis: Axes, counts: Iterable[int]) -> None:
     ticks = sorted(set(counts))
     axis.set(xscale="log", xlabel=COUNT)
-    axis.set_xticks(ticks, ticks)
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.xaxis.minorticks_off()
     axis.grid(alpha=0.3)
 

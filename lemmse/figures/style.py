@@ -6,13 +6,13 @@ Figures have a white ground of their own, so that they read in dark mode too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLES: dict[str, dict[str, str]] = {
+STYLES: dict[str, dict[str, Any]] = {
     "truth": {"color": "#000000", "marker": "*", "linestyle": "-"},
     "measurement": {"color": "#777777", "marker": "x", "linestyle": ":"},
     "MMSE": {"color": "#E69F00", "marker": "v", "linestyle": "--"},
@@ -25,7 +25,7 @@ STYLES: dict[str, dict[str, str]] = {
 }
 
 REPEATS = ["left", "right", "none", "bottom"]  # fill styles of the second training and those after it
-OTHERS = [
+OTHERS: list[dict[str, Any]] = [
     {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     {"color": "#D55E00", "marker": "s", "linestyle": "--"},
     {"color": "#009E73", "marker": "D", "linestyle": "-."},
@@ -36,7 +36,7 @@ OTHERS = [
 ]
 
 
-def style(name: str, turn: int = 0) -> dict[str, str]:
+def style(name: str, turn: int = 0) -> dict[str, Any]:
     """How a thing is drawn, by its name; a thing without a name of its own takes its turn.
 
     A repeated training, as "PatchMLP 2", looks like the first, with another part of its markers filled.
@@ -47,7 +47,7 @@ def style(name: str, turn: int = 0) -> dict[str, str]:
     return STYLES.get(name, OTHERS[turn % len(OTHERS)])
 
 
-def new_figure(rows: int, cols: int, width: float, height: float, **options: object) -> tuple[Figure, list[list[Axes]]]:
+def new_figure(rows: int, cols: int, width: float, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:
     """A figure of the book, size in inches, with a grid of axes."""
     import matplotlib.pyplot as plt
 

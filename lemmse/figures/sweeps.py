@@ -40,8 +40,8 @@ def sweep_lines(
     table = table[table[y].notna() & table[x].notna()].astype({y: "float64"})
     number = is_numeric_dtype(table[x]) and not is_bool_dtype(table[x])
     check_choice(log, ("", "x", "y", "xy"), "log")
-    for name, axis in ((x, "x"), (y, "y")):
-        if axis in log and not (is_numeric_dtype(table[name]) and (table[name] > 0).all()):
+    for name, letter in ((x, "x"), (y, "y")):
+        if letter in log and not (is_numeric_dtype(table[name]) and (table[name] > 0).all()):
             raise ValueError(f"a logarithmic axis needs positive numbers, {name!r} has others")
     places = sorted(set(table[x])) if number else list(dict.fromkeys(table[x].astype(str)))
     figure, axes = new_figure(1, 1, 5.2, 3.2)

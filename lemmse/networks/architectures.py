@@ -25,6 +25,8 @@ from lemmse.networks.layers import Layer, NoiseEmbedding
 
 PARAMETERS = {"tiny": 32_000, "small": 130_000, "medium": 520_000, "paper": 4_200_000}  # of the body, at most
 PADDINGS = ("circular", "zeros")
+MOST_CHANNELS = 256  # of images
+LARGEST_PATCH = 255  # pixels: the receptive field of a network that anyone would train
 
 
 class Shape(NamedTuple):
@@ -89,13 +91,19 @@ class Solver(nn.Module):
         target_channels: int | None = None,
     ) -> None:
         super().__init__()
-        self.channels, self.patch_size = check_count(channels, "channels"), check_patch_size(patch_size)
+        self.channels = check_count(channels, "channels", maximum=MOST_CHANNELS)
+        self.patch_size = check_patch_size(patch_size)
+        check_count(self.patch_size, "patch_size", maximum=LARGEST_PATCH)
         self.size = check_choice(size, PARAMETERS, "size")
         self.padding = check_choice(padding, PADDINGS, "padding")
         if not isinstance(blind, bool):
             raise ValueError(f"blind must be True or False, got {type(blind).__name__}")
         self.blind = blind
-        self.target_channels = channels if target_channels is None else check_count(target_channels, "target_channels")
+        self.target_channels = (
+            channels
+            if target_channels is None
+            else check_count(target_channels, "target_channels", maximum=MOST_CHANNELS)
+        )
         self.embedding = NoiseEmbedding()
         self.body = self._widest_body(PARAMETERS[size])
         weight = next(self.parameters())

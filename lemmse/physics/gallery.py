@@ -16,6 +16,8 @@ SAMPLED = 1 / 4  # of the columns of the spectrum, those of lowest frequency; an
 OPERATORS = ("denoising", "centre inpainting", "random inpainting", "Gaussian blur")
 FOURIER = "Fourier sampling"
 
+_LARGEST = 8192  # pixels along a side
+
 
 def make_operator(name: str, height: int, width: int, generator: torch.Generator) -> Physics:
     """The operator `name`, of `OPERATORS` or `FOURIER`, for images of H x W pixels.
@@ -25,7 +27,7 @@ def make_operator(name: str, height: int, width: int, generator: torch.Generator
     with `|f| <= W/8` and a quarter of the others, drawn in pairs f and -f. Raises ValueError for an unknown name.
     """
     check_choice(name, (*OPERATORS, FOURIER), "operator")
-    height, width = check_count(height, "height"), check_count(width, "width")
+    height, width = (check_count(n, side, maximum=_LARGEST) for n, side in ((height, "height"), (width, "width")))
     check_generator(generator, optional=False)
     if name == "denoising":
         return Denoising()

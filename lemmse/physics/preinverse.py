@@ -179,6 +179,8 @@ class DensePreInverse(PreInverse):
     def whiten(self, z: Tensor) -> Tensor:
         """`U^T z / s`, (Q, C, rank) float64, with the singular vectors U and values s of B."""
         left, values = self._range
+        if self.rank == 0:  # nothing is seen: one number that is always 0
+            return torch.zeros_like(z[..., 0, :1], dtype=torch.float64)
         return z.double().flatten(2) @ (left / values).to(z.device)
 
     @cached_property

@@ -10,6 +10,8 @@ with its worker. A run goes on to its end on its worker if the sweep is stopped,
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 import secrets
 from collections.abc import Generator
@@ -20,22 +22,46 @@ from lemmse.sweep.process import Job, Outcome, run_job
 if TYPE_CHECKING:
     from distributed import Client
 
+_ANSWER_SECONDS = 3.0
+log = logging.getLogger(__name__)
+
 
 def connect(scheduler: str) -> Client:
     """A client of the scheduler at an address, as in tcp://host:8786.
 
-    Raises ValueError for no such address, if nobody answers there, or without `distributed` here.
+    Raises:
+        ValueError: for no such address, if no scheduler answers there within some seconds, or without `distributed`.
     """
     try:
         from distributed import Client
     except ImportError:
         raise ValueError("--scheduler needs the package 'distributed': pip install 'lemmse[cluster]'") from None
-    if not re.fullmatch(r"\w+://.+:\d+", scheduler):
-        raise ValueError(f"the address of a scheduler reads as tcp://host:8786, got {scheduler!r}")
+    address = re.fullmatch(r"(?:tcp|tls)://[^/\s]+:(\d{1,5})", scheduler)
+    if not address or not 0 < int(address[1]) < 2**16:
+        raise ValueError(
+            f"the address of a scheduler reads as tcp://host:8786 or tls://host:8786, got {scheduler[:200]!r}"
+        )
     try:
-        return Client(scheduler, timeout=5, set_as_default=False)
-    except OSError as error:
-        raise ValueError(f"no Dask scheduler answers at {scheduler!r} ({error})") from None
+        asyncio.run(asyncio.wait_for(_identity(scheduler), _ANSWER_SECONDS))
+        client = Client(scheduler, timeout=_ANSWER_SECONDS, set_as_default=False)
+    except Exception as error:  # what the libraries of the transports raise
+        reason = " ".join(f"{type(error).__name__} {error}".split())[:200]
+        raise ValueError(f"no Dask scheduler answers at {scheduler!r} ({reason})") from None
+    if not client.scheduler_info()["workers"]:
+        log.warning("the scheduler at %s has no worker yet: the runs wait for one", scheduler)
+    return client
+
+
+async def _identity(scheduler: str) -> None:
+    """Ask whoever listens at an address who it is. Raises an error unless it is a scheduler of Dask."""
+    from distributed import rpc
+    from distributed.security import Security
+
+    arguments = Security().get_connection_args("client")
+    async with rpc(scheduler, timeout=_ANSWER_SECONDS - 1, connection_args=arguments) as server:
+        identity = await server.identity()
+    if identity.get("type") != "Scheduler":
+        raise ValueError(f"it is a {identity.get('type')}")
 
 
 def run_on_cluster(jobs: list[Job], client: Client) -> Generator[tuple[str, Outcome], None, None]:

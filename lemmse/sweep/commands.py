@@ -84,7 +84,7 @@ def collect(folder: Path) -> None:
     from lemmse.sweep.table import collect as collect_runs
 
     collect_runs(folder)
-    click.echo((folder / "results.md").read_text(), nl=False)
+    click.echo((folder / "results.md").read_text(encoding="utf-8"), nl=False)
 
 
 @click.command()

@@ -57,7 +57,7 @@ def sweep(
         client = stack.enter_context(connect(scheduler)) if scheduler is not None else None
         stack.enter_context(plan.lock())
         plan.write()
-        common = (source.name, source.read_text())
+        common = (source.name, source.read_text(encoding="utf-8-sig"))
         here = (library_digest(), str(project.root), threads, timeout)
         done = plan.complete()
         todo = [Job(key, *common, parameters, *here) for key, parameters in plan.runs.items() if key not in done]

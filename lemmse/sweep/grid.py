@@ -18,23 +18,14 @@ from typing import Any
 
 import yaml
 
+from lemmse.book.claims import bind_claim
 from lemmse.book.notebooks import Project
 from lemmse.book.parameters import PRESETS, absolute_paths, check_values, read_parameters
+from lemmse.book.plain_yaml import load_yaml
 from lemmse.checks import check_choice
 
 LIMIT = 10_000  # runs, without a yes
 _KEYS = ("preset", "fixed", "product", "points")
-
-
-class _NamesOnce(yaml.SafeLoader):
-    """Refuses a name that comes twice in a mapping: YAML keeps the last, and half of a grid would be lost."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(problem=f"{name!r} comes twice", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def read_grid(path: Path, *, yes: bool = False) -> tuple[str | None, list[dict[str, Any]]]:
@@ -43,7 +34,7 @@ def read_grid(path: Path, *, yes: bool = False) -> tuple[str | None, list[dict[s
     Raises ValueError if the file can't be read, has other keys, or yields no run, or more than `LIMIT` without `yes`.
     """
     try:
-        grid = yaml.load(path.read_text(), _NamesOnce)
+        grid = load_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ValueError(f"cannot read the grid {str(path)!r}: {error}") from None
     if not isinstance(grid, dict):
@@ -86,7 +77,7 @@ def grid_points(
             check_values(source.name, known, point)
         except ValueError as error:
             raise ValueError(f"run {number} of the grid: {error}") from None
-        values = common | absolute_paths(point)
+        values = bind_claim(absolute_paths(point), common, known)
         for name, parameter in known.items():
             if "float" in parameter.annotation:
                 values[name] = _floats(values[name])  # 1 and 1.0 are the same run

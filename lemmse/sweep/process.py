@@ -94,9 +94,9 @@ class Run:
         """Wait for the run, and tell what became of it; the scratch folder is gone then."""
         code = self.process.wait()
         try:
-            record = json.loads((self.scratch / _RECORD).read_text())
+            record = json.loads((self.scratch / _RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            said = (self.scratch / _LOG).read_text(errors="replace").strip().splitlines()
+            said = (self.scratch / _LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
             record = {
                 "status": "failed",
                 "failure": f"its process ended with {code}: {said[-1] if said else 'no word'}",
@@ -128,7 +128,7 @@ def main(scratch: Path) -> None:
     job = Job(**json.loads(_read_line()))
     threading.Thread(target=_end_with_parent, args=[scratch], daemon=True).start()
     record = _execute(job, scratch)
-    (scratch / _RECORD).write_text(json.dumps(record))
+    (scratch / _RECORD).write_text(json.dumps(record), encoding="utf-8")
 
 
 def _read_line() -> bytes:
@@ -144,7 +144,7 @@ def _execute(job: Job, scratch: Path) -> dict[str, Any]:
     if library_digest() != job.library:
         return {"status": "failed", "failure": "this worker's lemmse is another than the one that planned the sweep"}
     source = scratch / job.name
-    source.write_text(job.source)
+    source.write_text(job.source, encoding="utf-8")
     cwd = Path(job.cwd) if Path(job.cwd).is_dir() else scratch
     late = threading.Event()
     if job.timeout:

@@ -70,14 +70,14 @@ class Plan:
     def read(cls, folder: Path) -> Plan:
         """The plan that lies in a folder. Raises ValueError if there is none."""
         try:
-            return cls(folder, **json.loads((folder / _PLAN).read_text()))
+            return cls(folder, **json.loads((folder / _PLAN).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ValueError(f"{str(folder)!r} is no folder of a sweep ({type(error).__name__}: {error})") from None
 
     def write(self) -> None:
         """Put the plan into its folder."""
         values = {name: value for name, value in asdict(self).items() if name != "folder"}
-        write_atomically(self.folder / _PLAN, lambda to: to.write_text(json.dumps(values, indent=1)))
+        write_atomically(self.folder / _PLAN, lambda to: to.write_text(json.dumps(values, indent=1), encoding="utf-8"))
 
     @cached_property
     def varied(self) -> list[str]:
@@ -138,7 +138,7 @@ class Plan:
 def _record(run: Path, *needed: str) -> dict[str, Any] | None:
     """What a run's folder says of it, None if there is none, it is broken, or a file that it needs is missing."""
     try:
-        record = json.loads((run / "run.json").read_text())
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
         return record if all((run / name).stat().st_size for name in needed) else None
     except (OSError, ValueError):
         return None

@@ -33,7 +33,7 @@ def collect(folder: Path) -> pd.DataFrame:
     plan = Plan.read(folder)
     table = _table(plan)
     write_atomically(folder / "results.csv", lambda to: table.to_csv(to, index=False))
-    write_atomically(folder / "results.md", lambda to: to.write_text(summary(plan, table)))
+    write_atomically(folder / "results.md", lambda to: to.write_text(summary(plan, table), encoding="utf-8"))
     write_atomically(folder / "results.parquet", lambda to: table.to_parquet(to, index=False))
     return table
 

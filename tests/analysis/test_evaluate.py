@@ -201,3 +201,29 @@ def test_every_thing_looks_different_in_grey():
     styles = {name: figures.style(name) for name in names}
     looks = {k: (v["marker"], v["linestyle"], v.get("fillstyle")) for k, v in styles.items()}
     assert len(set(looks.values())) == len(looks)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [
+        (X.to(torch.complex64), X.to(torch.complex64), "dtype"),
+        ((255 * X).to(torch.uint8), (255 * X).to(torch.uint8), "dtype"),
+        (X, X * torch.nan, "finite"),
+        (X, X / 0, "finite"),
+        (X[:0], X[:0], "empty"),
+        (X, X.to("meta"), "one device"),
+    ],
+)
+def test_psnr_refuses_what_has_no_peak_of_1(a, b, message):
+    with pytest.raises(ValueError, match=message):
+        lemmse.psnr(a, b)
+
+
+def test_brute_force_of_another_size_is_of_the_right_pixel():
+    y = lemmse.Denoising().measure(random_images(1, 1, 12, 7, torch.float32), 0.2, generator=generator())
+    whole = comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, [(r, c) for r in range(12) for c in range(7)])
+    assert torch.equal(comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, [(11, 6)])[..., 0], whole[..., -1])
+    with pytest.raises(ValueError, match="patch_size must be at most the sides"):
+        comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 9, [(0, 0)])
+    with pytest.raises(ValueError, match=r"pixel \(0, 7\) is outside the image of 12 x 7"):
+        comparison.brute_force(X, lemmse.Denoising(), y, 0.2, 3, [(0, 7)])

@@ -45,7 +45,7 @@ def test_a_hole_and_a_drawing_survive_the_address():
         (lambda: export.page_images("validation"), "unknown split 'validation'"),
         (lambda: export.page_physics("melt"), "unknown operator 'melt'"),
         (lambda: export.page_physics("hole", "AAAA"), "hidden pixels must be base64 of 98 bytes, got 4 characters"),
-        (lambda: export.page_drawing("a"), "grey values must be base64 of 784 bytes, got 1 characters"),
+        (lambda: export.page_drawing("a"), "gray values must be base64 of 784 bytes, got 1 characters"),
         (lambda: export.page_noise(-1), "seed must be an integer of at least 0, got -1"),
         (lambda: export.page_network("hole", "smoke"), "unknown operator of a trained network 'hole'"),
         (lambda: export.page_network("noise", "huge"), "unknown preset 'huge'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,12 +12,16 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
-from lemmse.book.build import BuildFailed, build_html, publish
+from lemmse.book import build
+from lemmse.book.build import BuildFailed, build_html, make_book, publish
+from lemmse.book.claims import failed_claims
 from lemmse.book.notebooks import NotebookFailed, Project, execute
 from lemmse.book.parameters import Parameter, check_parameters, read_parameters
 from lemmse.cli import cli
+from tests.conftest import PROJECT
 
 HEADER = """# ---
 # jupyter:
@@ -98,6 +103,9 @@ def test_types(annotation, good, bad):
         ("int", "1:30", "1:30"),
         ("int", "abc", "abc"),
         ("list[int]", "[1", "[1"),
+        ("list[int]", "[010]", "[010]"),
+        ("list[float]", "[1:30]", "[1:30]"),
+        ("list[float]", "[1e3, -.5, 0.0, 1_0.0]", "[1e3, -.5, 0.0, 1_0.0]"),
     ],
 )
 def test_words_of_the_command_line(annotation, words, value):
@@ -162,7 +170,15 @@ def test_bad_presets(project, content, message):
 def test_names_of_notebooks(project):
     write(project.root, "1", "02_second.py")
     assert project.source("02") == project.source("02_second")
-    for name, message in (("03", "unknown notebook '03': choose one of 01_first, 02_second"), ("0", "ambiguous")):
+    write(project.root, "1", "10_tenth.py")
+    write(project.root, "1", "02_twice.py")
+    for name, message in (
+        ("03", "unknown notebook '03': choose one of 01_first, 02_second, 02_twice, 10_tenth, or a path"),
+        ("0", "unknown notebook '0'"),
+        ("1", "unknown notebook '1'"),
+        ("01_f", "unknown notebook '01_f'"),
+        ("02", "ambiguous notebook '02'"),
+    ):
         with pytest.raises(ValueError, match=message):
             project.source(name)
     with pytest.raises(ValueError, match="unknown preset 'huge'"):
@@ -206,6 +222,109 @@ def test_keys_see_the_results_and_the_notebooks_that_are_used(project, monkeypat
     assert [a != b for a, b in zip(before, keys(), strict=True)] == [True, False, False]
 
 
+CLAIM = """
+from lemmse.book.chapter import CHECK
+CHECK({"the number is two": n == 2, "another statement": True}, preset, strict=strict)
+print("after the claim")
+"""
+
+
+def command(project: Project, *arguments: str):
+    return subprocess.run(
+        [sys.executable, "-m", "lemmse", "run", "01", *arguments],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def claiming(project) -> Project:
+    from lemmse.book import chapter
+
+    check = "check_claim" if hasattr(chapter, "check_claim") else "judge"
+    source = project.root / "notebooks" / "01_first.py"
+    parameters = HEADER + "strict: bool = True  # whether a claim that fails is an error\n"
+    source.write_text(f"{parameters}\n# %%{CLAIM.replace('CHECK', check)}", encoding="utf-8")
+    for preset in ("quick", "smoke"):
+        (project.root / "notebooks" / "presets" / f"{preset}.yaml").write_text("{}", encoding="utf-8")
+    return project
+
+
+def test_a_claim_that_fails_with_a_changed_parameter_is_reported_and_the_run_is_written(claiming):
+    done = command(claiming, "-p", "n", "3", "-o", "mine.ipynb")
+    assert done.returncode == 0, done.stderr
+    said = done.stderr.strip().splitlines()
+    assert said[-2:] == ["the claim fails for these parameters: the number is two", "wrote mine.ipynb"]
+    written = (claiming.root / "mine.ipynb").read_text(encoding="utf-8")
+    assert "FAILS: the number is two" in written
+    assert "after the claim" in written
+    assert "the claim fails" in command(claiming, "-p", "n", "3", "-o", "mine.ipynb").stderr, "when re-used, too"
+
+
+@pytest.mark.parametrize("how", [["--strict"], ["-p", "strict", "True"]])
+def test_strict_makes_it_an_error(claiming, how):
+    done = command(claiming, "-p", "n", "3", "-o", "mine.ipynb", *how)
+    assert done.returncode == 1
+    assert "the claim fails: the number is two" in done.stderr.strip().splitlines()[-1]
+    assert not (claiming.root / "mine.ipynb").exists()
+
+
+def test_the_claim_binds_the_presets(claiming):
+    """Nothing is changed, or only in name: a claim that fails is an error."""
+    (claiming.root / "notebooks" / "presets" / "quick.yaml").write_text("01_first: {n: 3}", encoding="utf-8")
+    for arguments in ([], ["-p", "n", "3"]):
+        done = command(claiming, *arguments, "-o", "mine.ipynb")
+        assert done.returncode == 1
+        assert "the claim fails: the number is two" in done.stderr
+
+
+def test_statements_on_several_lines_are_put_together():
+    output = {"output_type": "stream", "name": "stdout", "text": "Holds: a\nFAILS: b and\n       c\nFAILS: d\nend\n"}
+    assert failed_claims({"cells": [{"outputs": [output]}, {}]}) == ["b and c", "d"]
+
+
+def test_a_book_without_chapters_says_what_to_run(project):
+    book = project.root / "book"
+    config = project.root / "_config.yml"
+    extra = "sphinx: {extra_extensions: [lemmse.book.fresh_clone]}\n"
+    config.write_text(config.read_text(encoding="utf-8") + extra, encoding="utf-8")
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(book)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "1 chapters have not been executed, notebooks/01_first first: run `make book`" in done.stdout + done.stderr
+    real = yaml.safe_load((PROJECT.root / "_config.yml").read_text(encoding="utf-8"))
+    assert "lemmse.book.fresh_clone" in real["sphinx"]["config"]["extensions"]
+
+
+def test_retraining_uses_neither_committed_weights_nor_the_cache(project, monkeypatch):
+    monkeypatch.setattr(build, "publish", lambda *_: None)
+    monkeypatch.setattr(build, "build_html", lambda *_: Path("html"))
+    code = "import os\nfrom lemmse.networks.weights import trained\n"
+    write(project.root, code + "print('folder', os.environ.get('LEMMSE_WEIGHTS'), trained)")
+    folders = []
+    for retrain in (False, True, True, False):
+        make_book(project, "smoke", lambda _: None, retrain=retrain)
+        folders.append(re.search(r"folder (\S+) ", text(project))[1])
+    assert folders[0] == folders[3] == "None"
+    assert "None" not in folders[1:3]
+    assert folders[1] != folders[2], "each time in a new folder"
+    assert not list((project.root / "build" / "retrained").iterdir())
+    assert "LEMMSE_WEIGHTS" not in os.environ
+
+
+def test_file_names_that_are_no_utf_8(project, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    with open(os.fsencode(folder) + b"/\xff.png", "wb"):
+        pass
+    project.key(project.source("01"), {"data": str(folder)})
+    with pytest.raises(ValueError, match=r"data must be UTF-8 text, got '/\\udcff'") as caught:
+        check_parameters(project.source("01"), {"data": "/\udcff"})
+    str(caught.value).encode("ascii", "strict")
+
+
 def test_reuse_sees_the_images_of_the_user(project, tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -220,8 +339,13 @@ def test_reuse_sees_the_images_of_the_user(project, tmp_path):
     [
         (
             "# a comment\nraise ValueError('n is\\nbad')",
-            r"code cell 2 \(\"raise ValueError.*raised ValueError: n is bad",
+            r"code cell 2, line 2 \(\"raise ValueError.*raised ValueError: n is bad",
         ),
+        (
+            "assert True\n\ndef check(x):\n    assert x < 2, 'too large'\n\nfor i in range(3):\n    check(\n        i)",
+            r"code cell 2, line 7 \('check\( i\)'\) raised AssertionError: too large",
+        ),
+        ("x = = 1", r"code cell 2, line 1 \('x = = 1'\) raised SyntaxError"),
         ("import os; os._exit(9)", "kernel died"),
     ],
 )

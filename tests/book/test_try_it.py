@@ -9,13 +9,13 @@ from io import StringIO
 import pytest
 import torch
 
-from lemmse import LocalEquivariantMMSE
+from lemmse import AffineMMSE, LocalEquivariantMMSE
 from lemmse.book import export
-from lemmse.patches import extract_patches
 from tests.book.conftest import HOLE
 
 SETTLED = """() => { const page = document.querySelector('lemmse-try');
-    return page.dataset.settled == page.revision && page.querySelector('.try-vote').dataset.status == 'current'; }"""
+    return page.dataset.settled && page.dataset.settled == page.revision
+        && page.querySelector('.try-vote').dataset.status == 'current'; }"""
 
 
 @pytest.fixture(scope="module")
@@ -64,25 +64,15 @@ def distances(page) -> dict[str, float]:
     return found
 
 
-def affine(images: torch.Tensor, keys: torch.Tensor, y: torch.Tensor, P: int, sigma: float) -> torch.Tensor:
-    """The best affine map of the patch, its moments from all patches."""
-    v = extract_patches(keys.double(), P)[:, 0].flatten(0, 1)
-    u = images.double().flatten()
-    centred, mean = v - v.mean(0), u.mean()
-    C = centred.T @ centred / len(v) + sigma**2 * torch.eye(P * P, dtype=torch.float64)
-    c = centred.T @ (u - mean) / len(v)
-    return (mean + (extract_patches(y.double(), P)[0, 0] - v.mean(0)) @ torch.linalg.solve(C, c)).reshape(1, 1, 28, 28)
-
-
 @pytest.mark.parametrize("operator", ["noise", "hole", "blur"])
 def test_page_computes_what_the_library_computes(page, operator):
     physics = export.page_physics(operator, HOLE)
     images = export.page_images()
-    keys = physics.A(images)
     truth = export.page_images("test")[1:2]
     network = export.page_network(operator, "smoke") if operator != "hole" else None
     for P in (1, 3, 5, 7, 11):
         formula = LocalEquivariantMMSE(images, physics, patch_size=P)
+        affine = AffineMMSE(images, physics, patch_size=P)
         for sigma in (0.02, 0.1, 0.3, 1):
             set_state(page, operator=operator, sigma=sigma, P=P, hidden=HOLE, seed=P)
             found = shown(page)
@@ -90,7 +80,7 @@ def test_page_computes_what_the_library_computes(page, operator):
             at = f"{operator}, P {P}, sigma {sigma}"
             assert float((found["y"] - y).abs().max()) < 1e-6, at
             assert float((found["formula"] - formula(found["y"], sigma)).abs().max()) < 1e-5, at
-            assert float((found["affine"] - affine(images, keys, found["y"], P, sigma)).abs().max()) < 1e-5, at
+            assert float((found["affine"] - affine(found["y"], sigma)).abs().max()) < 1e-5, at
             if network:
                 assert float((found["network"] - network(found["y"], sigma)).detach().abs().max()) < 1e-5, at
             else:
@@ -305,5 +295,23 @@ def test_without_javascript_a_still_picture_and_a_sentence_stand_there(browser, 
         still.goto(f"{site}try_it.html")
         assert still.locator("lemmse-try img").is_visible()
         assert "needs JavaScript" in still.locator("lemmse-try").inner_text()
+    finally:
+        context.close()
+
+
+def test_a_smaller_form_computes_the_same_and_leads_to_the_page(browser, site):
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    try:
+        small = context.new_page()
+        small.goto(f"{site}index.html")
+        small.wait_for_function(SETTLED, timeout=60_000)
+        assert "#" not in small.url, "only the full page keeps its state in the address"
+        found = shown(small)
+        formula = LocalEquivariantMMSE(export.page_images(), export.page_physics("noise"), patch_size=5)
+        assert float((found["formula"] - formula(found["y"], 0.2)).abs().max()) < 1e-5
+        small.get_by_role("slider", name="Noise σ").first.press("Home")
+        small.get_by_role("link", name="Open this in Try it").first.click()
+        small.wait_for_function(SETTLED, timeout=60_000)
+        assert small.evaluate("document.querySelector('lemmse-try').state.sigma") == 0.02
     finally:
         context.close()

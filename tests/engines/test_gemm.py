@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import lemmse
 from lemmse.engines.cpu import gemm as gemm_cpu
-from lemmse.engines.plain import gemm
+from lemmse.engines.cpu import whole as whole_cpu
+from lemmse.engines.plain import correlation, gemm
 from lemmse.engines.state import SoftmaxState
 from lemmse.physics.gallery import gaussian_kernel
 from tests.conftest import random_images
@@ -27,8 +28,9 @@ def both(x, y, physics, pre_inverse, patch_size, sigma, top_k=3):
     """The posterior by the mixed engine in float32, and by the plain one in float64."""
     mixed = lemmse.LocalEquivariantMMSE(x, physics, patch_size=patch_size, pre_inverse=pre_inverse)
     assert mixed.engine == "mixed"
-    exact = lemmse.LocalEquivariantMMSE(x.double(), physics, patch_size=patch_size, pre_inverse=pre_inverse)
-    assert exact.engine == "gemm"
+    exact = lemmse.LocalEquivariantMMSE(
+        x.double(), physics, patch_size=patch_size, pre_inverse=pre_inverse, engine="gemm"
+    )
     wide = y.to(torch.complex128) if y.is_complex() else y.double()
     return mixed.posterior(y, sigma, top_k), exact.posterior(wide, sigma, top_k)
 
@@ -124,7 +126,7 @@ def test_direct_differences_of_whole_images_equal_the_plain_engine(
     clean = torch.cat([x[:1], random_images(queries, channels, 6, 5, torch.float32, seed + 1)])
     y = physics.measure(clean, sigma, generator=torch.Generator().manual_seed(seed))
     fast = lemmse.MMSE(x, physics, pre_inverse=pre_inverse, chunk_size=chunk_size)
-    plain = lemmse.MMSE(x.double(), physics, pre_inverse=pre_inverse)
+    plain = lemmse.MMSE(x.double(), physics, pre_inverse=pre_inverse, engine="gemm")
     assert (fast.engine, plain.engine) == ("direct", "gemm")
     fast, plain = fast.posterior(y, sigma, top_k=3), plain.posterior(y.double(), sigma, top_k=3)
     for name in ("mean", "variance", "weights"):
@@ -143,6 +145,68 @@ def test_the_state_it_is_given_goes_on():
     torch.testing.assert_close(state.mean(torch.zeros(2)), whole.mean(torch.zeros(2)), rtol=0, atol=1e-6)
     torch.testing.assert_close(state.top_logits, whole.top_logits)
     assert torch.equal(state.top_sources, whole.top_sources)
+
+
+def logits_of(q, blocks, scale, exclude):
+    """All logits (Q, n, K) and values (K, C), pair by pair."""
+    a, u, places = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    d = (q[:, :, None].double() - a.double()).square().sum(-1)
+    left_out = exclude[:, None, None] == places[:, 0]
+    return torch.where(left_out, -torch.inf, -scale[:, None, None] * d), u.double(), places
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    engine=st.sampled_from([gemm_cpu, whole_cpu, gemm]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    images=st.integers(1, 9),
+    each=st.sampled_from([1, 12, 100]),
+    sigma=st.sampled_from([0.05, 1.0, 20.0]),
+    top_k=st.sampled_from([0, 3]),
+    seed=st.integers(0, 10**6),
+)
+def test_images_left_out_and_both_dtypes_equal_the_sum_over_pairs(engine, dtype, images, each, sigma, top_k, seed):
+    g = torch.Generator().manual_seed(seed)
+    rows = 1 if engine is whole_cpu else 8
+    a = torch.randn(images * each, 10, generator=g, dtype=torch.float64)
+    q = a[torch.randint(len(a), (3, rows), generator=g)]
+    q = q + sigma / 2 * torch.randn(q.shape, generator=g, dtype=torch.float64)
+    if engine is whole_cpu:
+        q, a = q.to(dtype), a.to(dtype)
+    u = (torch.rand(len(a), 2, generator=g, dtype=torch.float64) - 0.5).to(dtype)
+    places = torch.stack([torch.arange(4, 4 + images).repeat_interleave(each), *[torch.arange(len(a))] * 2], 1)
+    blocks = list(zip(*(part.split(70) for part in (a, u, places)), strict=True))
+    scale = torch.full((3,), 1 / (2 * sigma**2), dtype=torch.float64)
+    exclude = torch.tensor([4, -1, 3 + images])
+    state = SoftmaxState.empty((3, rows), 2, top_k, a.device)
+    state = engine.accumulate(state, q, blocks, scale, centre=0.0, exclude=exclude)
+    logits, values, places = logits_of(q, blocks, scale, exclude)
+    some = ~torch.isinf(logits).all(-1)
+    assert torch.equal(state.s0 > 0, some)
+    w = torch.softmax(logits, -1)[some]
+    tolerance = 3e-6 if dtype == torch.float32 else 1e-10
+    mean = w @ values
+    variance = w @ values.square() - mean.square()
+    torch.testing.assert_close(state.mean(torch.zeros(2))[some], mean, rtol=0, atol=tolerance)
+    torch.testing.assert_close(state.variance[some], variance.clamp_min(0), rtol=0, atol=tolerance)
+    torch.testing.assert_close(state.logsumexp[some], logits.logsumexp(-1)[some], rtol=tolerance, atol=tolerance)
+    top = torch.nn.functional.pad(logits, (0, top_k), value=-torch.inf).topk(top_k).values if top_k else None
+    if top_k:
+        torch.testing.assert_close(state.top_logits, top, rtol=1e-9, atol=1e-6)
+        assert (state.top_sources[..., 0] != exclude[:, None, None]).logical_or(torch.isinf(top)).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 5), height=st.integers(1, 5), width=st.integers(1, 5), seed=st.integers(0, 10**6))
+def test_translations_of_an_image_left_out_do_not_compete(count, height, width, seed):
+    x = random_images(count + 1, 1, height, width, seed=seed)
+    shifts, scale = torch.ones(height, width, dtype=torch.bool), torch.tensor([5.0], dtype=torch.float64)
+    empty = SoftmaxState.empty((1, 1), height * width, 2, x.device)
+    options = {"shifts": shifts, "first_image": 3}
+    left_out = correlation.accumulate(empty, x[:1], x, x, scale, **options, exclude=torch.tensor([3 + count]))
+    fewer = correlation.accumulate(empty, x[:1], x[:-1], x[:-1], scale, **options, exclude=torch.tensor([-1]))
+    torch.testing.assert_close(left_out.mean(torch.zeros(1)), fewer.mean(torch.zeros(1)))
+    torch.testing.assert_close(left_out.logsumexp, fewer.logsumexp)
 
 
 def test_the_same_bits_twice():

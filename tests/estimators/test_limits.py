@@ -150,3 +150,41 @@ def test_sums_of_another_estimator_are_refused(make):
     part = estimator.partial(X[:1], 0.1)
     with pytest.raises(ValueError, match="on cpu and meta"):
         part.merge(part.to(torch.device("meta")))
+
+
+@every_estimator
+def test_absurd_arguments_are_one_line(make):
+    estimator = make(X)
+    part = estimator.partial(X[:1], 0.1)
+    calls = [
+        (lambda: estimator.posterior(X[:1], 0.1, top_k=10**8), "top_k must be at most 6710886 for 1 queries of 5 x 4"),
+        (lambda: estimator.posterior(X[:1], 0.1, top_k=10**400), "top_k must be at most 6710886"),
+        (lambda: estimator.posterior(X[:1], 0.1, top_k=10**5000), "top_k must be at most 6710886"),
+        (lambda: estimator(X[:1], 10**400), "sigma must be finite and positive, got inf"),
+        (lambda: estimator(X[:1], [0.1] * 10**4), "sigma must be a number or a"),
+        (lambda: estimator(X.repeat(500, 1, 1, 1), 1e-20), "sigma must be between 1e-12 and 1e"),
+        (lambda: estimator(X[:1].to_sparse(), 0.1), "y must be a dense tensor"),
+        (lambda: estimator(X[:1].to("meta"), 0.1), "y must hold values"),
+        (lambda: estimator.finish(None), "finish takes the PartialSum that `partial` returns, got NoneType"),
+        (lambda: estimator.finish(part.state), "finish takes the PartialSum"),
+        (lambda: part.merge(part.state), "merge takes another PartialSum, got SoftmaxState"),
+        (lambda: make(X, engine="torch" * 999), "cannot serve"),
+        (lambda: make(X, engine=torch.ones(3)), "cannot serve"),
+        (lambda: make(X, chunk_size="all"), "chunk_size must be an integer"),
+    ]
+    for call, message in calls:
+        with pytest.raises(ValueError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("padding", ["circular", "zeros"])
+def test_a_patch_of_any_size_is_the_whole_image(padding):
+    """However large: memory does not grow with it, and the result is that of the least patch which covers the image."""
+    covering, huge = (
+        lemmse.LocalEquivariantMMSE(X, DENOISE, patch_size=p, padding=padding).posterior(X[:1], 0.1, top_k=2)
+        for p in (11, 10**400 + 1)
+    )
+    for name, value in vars(covering).items():
+        assert torch.equal(value, getattr(huge, name)), name

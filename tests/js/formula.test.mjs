@@ -18,7 +18,7 @@ const [height, width] = [8, 12];
 const pixels = height * width;
 const kernel = await Kernel.compile(await readFile(new URL("vote.wasm", PAGE)));
 
-/** Random images whose neighbours correlate, as in photographs. */
+/** Random images whose neighbors correlate, as in photographs. */
 function randomImages(count, seed) {
   const draw = uniform(seed);
   return Array.from({ length: count }, () => {

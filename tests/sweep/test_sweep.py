@@ -61,6 +61,9 @@ def test_a_grid_is_product_and_points_over_fixed_over_preset_over_defaults(proje
         ("{product: {levels: [[1], [1.0]]}}", "runs 1 and 2 of the grid are the same"),
         ("{product: {n: [1]}, fixed: {seed: 0}, product: {n: [2]}}", "'product' comes twice"),
         ("{product: {n: [1], n: [2]}}", "'n' comes twice"),
+        ("{product: {n: [010]}}", "'010' is no plain decimal number"),
+        ("{product: {n: [1:30]}}", "'1:30' is no plain decimal number"),
+        ("{points: [{x: 1:30.5}]}", "'1:30.5' is no plain decimal number"),
         ("{points: [{data: 2024-13-45}]}", "cannot read the grid .*month"),
         pytest.param(f"{{points: [{{x: 1{'0' * 400}}}]}}", "x must be float, got 10", id="beyond all floats"),
         ("{product: {n: [1]}, points: [{n: 1, seed: 0}]}", "runs 1 and 2 of the grid are the same"),
@@ -104,6 +107,11 @@ def test_a_glued_value_comes_back(value):
         ("np.str_('a')", "a"),
         ("tensor(0.5000, dtype=torch.float64)", 0.5),
         ("tensor(2., device='cuda:0')", 2.0),
+        ("tensor(1.23, grad_fn=<SumBackward0>)", 1.23),
+        ("tensor(1.23, requires_grad=True)", 1.23),
+        ("array(1.23456789)", 1.23456789),
+        ("Fraction(-1, 4)", -0.25),
+        ("Decimal('1.25')", 1.25),
         ("[1, 2]", None),
         ("tensor([1, 2])", None),
         ("<Figure size 640x480>", None),
@@ -135,7 +143,7 @@ def test_a_sweep_runs_fails_resumes_and_collects(project, tmp_path):
     assert list(first.threads_glued.dropna()) == [3, 3]
     assert list(first.threads) == [3, 3, 3]
     assert first.total.isna().tolist() == [False, True, False]
-    assert "code cell 2 ('import math" in first.failure[1]
+    assert "code cell 2, line 6 ('raise ValueError(" in first.failure[1]
     assert "told to fail" in first.failure[1]
     complete = first[first.status == "complete"]
     assert (complete.seconds > 0).all()

@@ -3,7 +3,7 @@
  *
  *     x_hat[m] = mean(u) + c^T (C + sigma^2 I)^-1 (v - mean(v)),    C = Cov(v), c = Cov(v, u),
  *
- * over all patches v = Pi_k A x_i and their clean centre pixels u = x_i[k]. On the torus, every entry of C is the
+ * over all patches v = Pi_k A x_i and their clean center pixels u = x_i[k]. On the torus, every entry of C is the
  * autocorrelation of the measured training images at the difference of two offsets, and every entry of c is their
  * cross-correlation with the clean ones: two tables of H x W numbers say it all, for every P and sigma.
  */

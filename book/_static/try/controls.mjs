@@ -1,10 +1,10 @@
 /** What the reader sets: image, operator, noise level, patch size. Native inputs, so that every key works. */
 import { make } from "./dom.mjs";
-import { paintGrey } from "./paint.mjs";
+import { paintGray } from "./paint.mjs";
 import { isOwn, OPERATORS, PATCH_SIZES, SIDE, SIGMAS } from "./state.mjs";
 
 const OPERATOR_NAMES = { noise: "Noise", hole: "Painted hole", blur: "Blur" };
-const INKS = { black: 0, grey: 128, white: 255 };
+const INKS = { black: 0, gray: 128, white: 255 };
 const SHOWN_TRAINING = 4; // training images that can be chosen
 let made = 0; // how many sets of controls there are on the page
 
@@ -75,7 +75,7 @@ export class Controls {
     const thumbnails = (images, split, name) => {
       return images.map((image, i) => {
         const canvas = make("canvas", { width: SIDE, height: SIDE, "aria-hidden": "true" });
-        paintGrey(canvas, image);
+        paintGray(canvas, image);
         const value = `${split}-${i}`;
         return this.#radio("image", value, `${name} image ${i + 1}`, () => changed({ image: value }), canvas);
       });

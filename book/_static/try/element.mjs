@@ -11,7 +11,7 @@ import { STEPS } from "./guide.mjs";
 import { median, psnr } from "./metrics.mjs";
 import { normal } from "./noise.mjs";
 import { applyOperator, measure } from "./operators.mjs";
-import { paintGrey, paintMeasurement, paintPieces, paintVotes } from "./paint.mjs";
+import { paintGray, paintMeasurement, paintPieces, paintVotes } from "./paint.mjs";
 import { readPicture } from "./picture.mjs";
 import { pythonFor } from "./python.mjs";
 import { Solver } from "./solver.mjs";
@@ -35,6 +35,7 @@ const VIEWS = {
 const OF_FORMULA = ["formula", "votes", "pieces"];
 const SOURCES = 6;
 const PREFIX = "#try?";
+const FULL_PAGE = new URL("../../try_it.html", import.meta.url);
 const HELP = "Arrow keys move the pixel that is explained.";
 
 class TryIt extends HTMLElement {
@@ -139,7 +140,8 @@ class TryIt extends HTMLElement {
         ),
       );
     }
-    return make("div", { class: "try-buttons" }, ...all);
+    this.more = this.full ? null : make("a", { text: "Open this in Try it" });
+    return make("div", { class: "try-buttons" }, ...all, this.more);
   }
 
   /** The Python that gives, with the library, what is shown now. */
@@ -199,9 +201,10 @@ class TryIt extends HTMLElement {
     this.pictures.measurement.setStatus("current");
     this.pictures.measurement.setNote([`to truth ${formatDecibel(psnr(this.y, this.truth))}`]);
     if (this.pictures.truth) {
-      paintGrey(this.pictures.truth.canvas, this.truth);
+      paintGray(this.pictures.truth.canvas, this.truth);
       this.pictures.truth.setStatus("current");
     }
+    this.more?.setAttribute("href", FULL_PAGE + PREFIX + encodeState(state));
     this.solver.solve(this.request, this.revision, this.full);
     this.#explain();
   }
@@ -221,12 +224,12 @@ class TryIt extends HTMLElement {
   #showFormula({ revision, images, exact, milliseconds, mean, effective, heaviest }) {
     const current = revision === this.revision;
     const { pictures } = this;
-    paintGrey(pictures.formula.canvas, mean);
+    paintGray(pictures.formula.canvas, mean);
     if (pictures.votes) paintVotes(pictures.votes.canvas, effective, images * SIDE * SIDE);
     if (pictures.pieces) paintPieces(pictures.pieces.canvas, heaviest);
     if (!current) return; // it stays marked as being computed
     const total = this.data.training.length;
-    const [status, badge] = exact ? ["current", "exact"] : ["preview", `${images} of ${total} images`];
+    const [status, badge] = exact ? ["current", "exact"] : ["preview", `${images} of ${total}`];
     for (const name of OF_FORMULA) pictures[name]?.setStatus(status, badge);
     pictures.formula.setNote([`to truth ${formatDecibel(psnr(mean, this.truth))}`]);
     const votes = median(effective);
@@ -239,12 +242,12 @@ class TryIt extends HTMLElement {
 
   #showControls({ revision, network, affine }) {
     if (revision !== this.revision) return;
-    paintGrey(this.pictures.affine.canvas, affine);
+    paintGray(this.pictures.affine.canvas, affine);
     this.pictures.affine.setStatus("current");
     const picture = this.pictures.network;
     picture.setStatus(network ? "current" : "missing", network ? `P = ${this.data.networkPatchSize}` : "");
     picture.setBlank(network ? "" : "No network was trained on a painted hole.");
-    if (network) paintGrey(picture.canvas, network);
+    if (network) paintGray(picture.canvas, network);
     Object.assign(this.estimates, { network, affine });
     this.#compare();
   }
@@ -313,7 +316,7 @@ class TryIt extends HTMLElement {
   async #pick(file) {
     try {
       this.#change({ image: "picture", pixels: await readPicture(file) });
-      this.#say("Your picture is shown as 28 × 28 grey values. It has not left your browser.");
+      this.#say("Your picture is shown as 28 × 28 gray values. It has not left your browser.");
     } catch (error) {
       this.#say(error.message);
     }

@@ -24,7 +24,7 @@ export function exponential(t) {
   return TABLE[i] * (1 - f * (1 - f * (1 / 2 - f * (1 / 6 - f / 24))));
 }
 
-/** What the softmax over training patches keeps for each pixel m; `l` stands for the logits, `u` for the centre pixels. */
+/** What the softmax over training patches keeps for each pixel m; `l` stands for the logits, `u` for the center pixels. */
 export class Vote {
   /** @param {number} pixels n, the number of output pixels */
   constructor(pixels) {
@@ -86,7 +86,7 @@ export function accumulate(vote, y, key, clean, image, setting) {
   vote.images += 1;
 }
 
-/** For one shift, the sum of the squared differences over P neighbours in a row, at every pixel. */
+/** For one shift, the sum of the squared differences over P neighbors in a row, at every pixel. */
 function sumAlongRows(rowSums, differences, queries, keys, down, right, height, width, patchSize) {
   const rowLength = differences.length;
   const keyRowLength = keys.length / height;
@@ -167,14 +167,14 @@ export function finish(vote) {
 }
 
 /**
- * Fill `rows` with the rows of an image, (value - centre) * unit, each continued periodically to rows.length / height
+ * Fill `rows` with the rows of an image, (value - center) * unit, each continued periodically to rows.length / height
  * pixels, of which `before` lie left of the image.
  */
-export function periodicRows(rows, image, height, width, before, unit, centre) {
+export function periodicRows(rows, image, height, width, before, unit, center) {
   const length = rows.length / height;
   for (let row = 0; row < height; row++) {
     for (let j = 0; j < length; j++) {
-      rows[row * length + j] = (image[row * width + wrap(j - before, width)] - centre) * unit;
+      rows[row * length + j] = (image[row * width + wrap(j - before, width)] - center) * unit;
     }
   }
   return rows;

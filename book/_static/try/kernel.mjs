@@ -7,7 +7,7 @@
 import { periodicRows } from "./formula.mjs";
 
 const LANES = 4;
-const CENTRE = 0.5; // of the grey values, taken off while float32 adds them
+const CENTER = 0.5; // of the gray values, taken off while float32 adds them
 
 export class Kernel {
   /**
@@ -47,7 +47,7 @@ export class Kernel {
     ]);
     periodicRows(queries, y, height, width, half, 1, 0);
     periodicRows(keys, key, height, width, half, 1, 0);
-    periodicRows(values, clean, height, width, 0, 1, CENTRE);
+    periodicRows(values, clean, height, width, 0, 1, CENTER);
     least.set(vote.largest.map((logit) => -logit / Math.LN2));
     for (const sums of [weight, value, square]) sums.fill(0);
     const numbers = new Int32Array(heaviest.buffer, heaviest.byteOffset, pixels);
@@ -72,7 +72,7 @@ export class Kernel {
       const largest = -least[m] * Math.LN2;
       const scale = Math.exp(vote.largest[m] - largest); // 0 for the first image
       vote.weight[m] = vote.weight[m] * scale + weight[m];
-      vote.value[m] = vote.value[m] * scale + value[m] + CENTRE * weight[m];
+      vote.value[m] = vote.value[m] * scale + value[m] + CENTER * weight[m];
       vote.square[m] = vote.square[m] * scale * scale + square[m];
       vote.largest[m] = largest;
     }

@@ -1,4 +1,4 @@
-/** Numbers on a canvas: grey images, maps of votes, pieces of the patchwork. All are SIDE x SIDE. */
+/** Numbers on a canvas: gray images, maps of votes, pieces of the patchwork. All are SIDE x SIDE. */
 import { wrap } from "./formula.mjs";
 import { SIDE } from "./state.mjs";
 
@@ -11,29 +11,29 @@ const VIRIDIS = [
 ];
 
 /**
- * Fill a canvas with one colour a pixel.
+ * Fill a canvas with one color a pixel.
  * @param {HTMLCanvasElement} canvas
- * @param {(m: number) => number[]} colour red, green and blue of pixel m, from 0 to 255
+ * @param {(m: number) => number[]} color red, green and blue of pixel m, from 0 to 255
  */
-function paint(canvas, colour) {
+function paint(canvas, color) {
   const context = canvas.getContext("2d");
   const picture = context.createImageData(SIDE, SIDE);
-  for (let m = 0; m < SIDE * SIDE; m++) picture.data.set([...colour(m), 255], 4 * m);
+  for (let m = 0; m < SIDE * SIDE; m++) picture.data.set([...color(m), 255], 4 * m);
   context.putImageData(picture, 0, 0);
 }
 
-/** Grey values, clipped to [0, 1]. */
-export function paintGrey(canvas, image) {
+/** Gray values, clipped to [0, 1]. */
+export function paintGray(canvas, image) {
   paint(canvas, (m) => Array(3).fill(255 * Math.min(1, Math.max(0, image[m]))));
 }
 
 /** A measurement whose hidden pixels are striped. */
 export function paintMeasurement(canvas, image, hidden) {
   paint(canvas, (m) => {
-    const grey = 255 * Math.min(1, Math.max(0, image[m]));
-    if (!hidden?.[m]) return [grey, grey, grey];
+    const gray = 255 * Math.min(1, Math.max(0, image[m]));
+    if (!hidden?.[m]) return [gray, gray, gray];
     const stripe = (Math.floor(m / SIDE) + (m % SIDE)) % 3 === 0;
-    return stripe ? [230, 160, 60] : [120 + grey / 4, 72 + grey / 4, 20];
+    return stripe ? [230, 160, 60] : [120 + gray / 4, 72 + gray / 4, 20];
   });
 }
 
@@ -67,8 +67,8 @@ export function paintPatch(canvas, image, row, col, patchSize) {
   for (let r = 0; r < patchSize; r++) {
     for (let c = 0; c < patchSize; c++) {
       const value = image[wrap(row + r - half, SIDE) * SIDE + wrap(col + c - half, SIDE)];
-      const grey = Math.round(255 * Math.min(1, Math.max(0, value)));
-      context.fillStyle = `rgb(${grey} ${grey} ${grey})`;
+      const gray = Math.round(255 * Math.min(1, Math.max(0, value)));
+      context.fillStyle = `rgb(${gray} ${gray} ${gray})`;
       context.fillRect(c, r, 1, 1);
     }
   }
@@ -81,8 +81,8 @@ export function paintFrames(canvas, row, col, patchSize) {
   canvas.height = scale * SIDE;
   const context = canvas.getContext("2d");
   for (const [style, width] of [
-    ["#fff", 7],
-    ["#d55e00", 3],
+    ["#fff", 5],
+    ["#d55e00", 2.5],
   ]) {
     context.strokeStyle = style;
     context.lineWidth = width;

@@ -1,4 +1,4 @@
-/** A picture of the reader's own as 28 x 28 grey values; it never leaves the page. */
+/** A picture of the reader's own as 28 x 28 gray values; it never leaves the page. */
 import { SIDE } from "./state.mjs";
 
 /**
@@ -18,7 +18,7 @@ export async function readPicture(file) {
   return averageBlocks(context.getImageData(0, 0, fine, fine).data, fine);
 }
 
-/** Grey values, by the weights of Rec. 601, averaged over blocks. */
+/** Gray values, by the weights of Rec. 601, averaged over blocks. */
 function averageBlocks(rgba, fine) {
   const sums = new Float64Array(SIDE * SIDE);
   const block = fine / SIDE;

@@ -8,10 +8,10 @@ import { wrap } from "./formula.mjs";
 /**
  * @typedef {object} Source
  * @property {number} image i, the training image
- * @property {number} row of the patch's centre k
+ * @property {number} row of the patch's center k
  * @property {number} col
  * @property {number} weight w_{i,k}, of all weights
- * @property {number} value x_i[k], the clean centre pixel
+ * @property {number} value x_i[k], the clean center pixel
  */
 
 /**
@@ -56,7 +56,7 @@ export function sourcesOf(y, keys, images, row, col, { height, width, patchSize,
   return { sources, effective: 1 / squares, mean, competing: logits.length };
 }
 
-/** The offsets (row, column) of the pixels of a P x P patch from its centre. */
+/** The offsets (row, column) of the pixels of a P x P patch from its center. */
 export function patchOffsets(patchSize) {
   const half = patchSize >> 1;
   const axis = Array.from({ length: patchSize }, (_, j) => j - half);

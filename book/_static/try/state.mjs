@@ -3,7 +3,7 @@
 /**
  * @typedef {object} State
  * @property {string} image "test-3", "training-0", "drawing" or "picture"
- * @property {Uint8Array} pixels the grey values of a drawing or a picture of the reader's own
+ * @property {Uint8Array} pixels the gray values of a drawing or a picture of the reader's own
  * @property {import("./operators.mjs").OperatorName} operator
  * @property {Uint8Array} hidden 1 where the painted hole is
  * @property {number} sigma the noise level

@@ -1,6 +1,6 @@
 /** What the reader sees: pictures with their distances, and the patches that vote for one pixel. */
 import { make } from "./dom.mjs";
-import { paintFrames, paintGrey, paintPatch } from "./paint.mjs";
+import { paintFrames, paintGray, paintPatch } from "./paint.mjs";
 import { SIDE } from "./state.mjs";
 
 /**
@@ -93,7 +93,7 @@ export class Picture {
 /** The vote for one pixel: the noisy patch, and the training images whose patches weigh most. */
 export class VotePanel {
   constructor() {
-    this.sentence = make("p", { class: "try-sentence" });
+    this.sentence = make("p", { class: "try-sentence", "aria-live": "polite" });
     this.row = make("div", { class: "try-sources" });
     this.element = make(
       "section",
@@ -125,7 +125,7 @@ export class VotePanel {
       card(noisy, null, "noisy patch", "asks"),
       ...sources.map((source) => {
         const canvas = make("canvas", { width: SIDE, height: SIDE });
-        paintGrey(canvas, training[source.image]);
+        paintGray(canvas, training[source.image]);
         const frames = make("canvas", { class: "try-frames" });
         paintFrames(frames, source.row, source.col, patchSize);
         return card(canvas, frames, formatShare(source.weight), `says ${source.value.toFixed(2)}`, source.image + 1);

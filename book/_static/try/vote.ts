@@ -2,7 +2,7 @@
 //
 // For one training image it adds, at each output pixel m and over all positions k, to
 //     weight[m] = sum 2^(least - t),  value[m] = sum 2^(least - t) u,  square[m] = sum 2^(2 (least - t))
-// where t = |Pi_m y - Pi_k A x_i|^2 / (2 sigma^2) / ln 2, u = x_i[k] minus the centre, and least = min t so far.
+// where t = |Pi_m y - Pi_k A x_i|^2 / (2 sigma^2) / ln 2, u = x_i[k] minus the center, and least = min t so far.
 // No sum is updated by subtraction: a box-sum adds P numbers along the row and P down the column, so nothing cancels.
 
 const CUT: f32 = 38; // 2^-38 of the largest weight: what lies below is left out
@@ -105,7 +105,7 @@ export function vote(
   }
 }
 
-/** The numbers of four neighbouring patches of a row whose first is number `row`; columns wrap around. */
+/** The numbers of four neighboring patches of a row whose first is number `row`; columns wrap around. */
 // @ts-ignore: decorator
 @inline
 function keyNumbers(row: i32, col: i32, width: i32): v128 {

@@ -29,7 +29,7 @@ _LEAST_GROUPS = 4  # in a part, where there are many
 _LEAST = 1 << 22  # pairs that are worth a task of their own
 _WHOLE = 64  # pixels along an axis that is not cut
 _TILE = (128, 64)  # rows and columns of a tile of a query that is cut: what it sums stays in the cache
-_CHANNELS = 32  # of values, summed in one pass
+_CHANNELS = 8  # of values, summed in one pass
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Span:
 
     def around(self, length: int) -> Tensor:
         """The numbers of those features on a torus of `length`."""
-        return (self.start - self.window // 2 + torch.arange(self.features)) % length
+        return (self.start - self.window // 2 + torch.arange(self.features, dtype=torch.int64, device="cpu")) % length
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ class Tile:
         height, width = strata.shape
         inside = slice(rows.start, rows.stop), slice(columns.start, columns.stop)
         return cls(
-            positions=torch.arange(height * width).reshape(height, width)[inside].flatten(),
+            positions=torch.arange(height * width, dtype=torch.int64, device="cpu")
+            .reshape(height, width)[inside]
+            .flatten(),
             features=queries[:, :, rows.around(height)][..., columns.around(width)].contiguous().numpy(),
             labels=strata[inside].contiguous().numpy(),
             at=tuple(

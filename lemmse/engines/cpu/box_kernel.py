@@ -72,22 +72,38 @@ def _negligible_in(values):
     return lambda values: bits
 
 
+@jit(inline="always")
+def _square(q, t, w, key, start, step):
+    """The squared differences of a feature of the query and 64 of the keys, summed over the channels of features."""
+    difference = splat(np.float64(q[0, t, w])) - widen(load(key, start))
+    square = difference * difference
+    for f in range(1, len(q)):
+        difference = splat(np.float64(q[f, t, w])) - widen(load(key, start + f * step))
+        square = square + difference * difference
+    return square
+
+
 @jit()
-def _add_row(squares, v, q, key, step, t, at, enter, leave):
-    """Add the squared differences of tile row t and the key row from `at` on to v, and keep them in row `enter` of
-    squares; take row `leave` of squares, if any, away.
+def _add_row(squares, v, q, key, step, t, at, leave):
+    """Add the squares of tile row t and the key row from `at` on to v, and keep them; take kept row `leave`, if any,
+    away.
     """
-    features, _, width = q.shape
+    width = q.shape[2]
     for w in range(width):
-        start = at + w * IMAGES
-        difference = splat(np.float64(q[0, t, w])) - widen(load(key, start))
-        square = difference * difference
-        for f in range(1, features):
-            difference = splat(np.float64(q[f, t, w])) - widen(load(key, start + f * step))
-            square = square + difference * difference
-        store(squares, (enter * width + w) * LANES, square)
+        square = _square(q, t, w, key, at + w * IMAGES, step)
+        store(squares, (t * width + w) * LANES, square)
         if leave >= 0:
             square = square - load(squares, (leave * width + w) * LANES)
+        store(v, w * LANES, load(v, w * LANES) + square)
+
+
+@jit()
+def _replace_row(v, q, key, step, t, at, leave, leave_at):
+    """As `_add_row`, where squares are not kept but computed again: large tiles would fall out of the cache."""
+    for w in range(q.shape[2]):
+        square = _square(q, t, w, key, at + w * IMAGES, step)
+        if leave >= 0:
+            square = square - _square(q, leave, w, key, leave_at + w * IMAGES, step)
         store(v, w * LANES, load(v, w * LANES) + square)
 
 
@@ -180,9 +196,10 @@ def walk(
     columns, top_k = sums.shape[1], top.shape[1]
     channels = columns // 2 - 1
     masked = len(key_labels) > 0
-    kept = tile_height if tile_height == height else depth + 1  # rows of squares that are needed again, and a new one
+    wraps = tile_height == height
     center_row, center_column = depth // 2, span // 2
-    squares, v = _aligned(kept * tile_width * LANES, sums), _aligned(tile_width * LANES, sums)
+    squares = _aligned(tile_height * tile_width * LANES if wraps else 0, sums)
+    v = _aligned(tile_width * LANES, sums)
     x = _aligned(width * LANES, values)
     acc = _aligned(height * width * columns * IMAGES, values)
     acc[:] = 0
@@ -198,13 +215,19 @@ def walk(
                 column = (at[1] + center_column + dx) % key_width
                 for t in range(depth):
                     start = (at[0] + t + dy) % key_height * features * step + first_column * IMAGES
-                    _add_row(squares, v, q, key, step, t, start, t % kept, -1)
+                    if wraps:
+                        _add_row(squares, v, q, key, step, t, start, -1)
+                    else:
+                        _replace_row(v, q, key, step, t, start, -1, -1)
                 for h in range(height):
                     if h > 0 and depth < tile_height:
                         enter, leave = h + depth - 1, h - 1
-                        if enter < tile_height:
-                            start = (at[0] + enter + dy) % key_height * features * step + first_column * IMAGES
-                            _add_row(squares, v, q, key, step, enter, start, enter % kept, leave % kept)
+                        start = (at[0] + enter + dy) % key_height * features * step + first_column * IMAGES
+                        if not wraps:
+                            left = (at[0] + leave + dy) % key_height * features * step + first_column * IMAGES
+                            _replace_row(v, q, key, step, enter, start, leave, left)
+                        elif enter < tile_height:
+                            _add_row(squares, v, q, key, step, enter, start, leave)
                         else:
                             _slide_row(squares, v, tile_width, enter - tile_height, leave)
                     _exponents(x, v, reference, -scale2, span, h * width, width, tile_width)

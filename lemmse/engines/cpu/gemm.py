@@ -1,11 +1,12 @@
-"""Whitened features on CPUs: a float32 product fused with the softmax, float64 for the few pairs that need it.
+"""Whitened features on CPUs: a product fused with the softmax, exact distances for the few pairs that need them.
 
     D = |q - a|^2 = |q|^2 - z,    z = 2 <q, a> - |a|^2,    for features centred at the mean key.
 
 The products of 6 queries and 64 keys stay in registers until their weights are summed, so no matrix of pairs is ever
-written. z is wrong by up to `margin`, in bits of the logit, about 2^-24 scale (|q| + |a|)^2. A pair whose weight is so
-large that this could move the result, or that may be among the k nearest, is taken out and its distance summed again,
-in float64, as squared differences. As the sum of weights grows, fewer and fewer qualify: of n pairs of equal weight
+written. They and their weights have the dtype of the values, float32 or float64. z is wrong by up to `margin`, in bits
+of the logit, about 2^-24 (float64: 2^-53) scale (|q| + |a|)^2. A pair whose weight is so large that this could move the
+result, or that may be among the k nearest, is taken out and its distance summed again, in float64, as squared
+differences. As the sum of weights grows, fewer and fewer qualify: of n pairs of equal weight
 some log n, so that the cost stays that of the product. Tested against the plain engine in `gemm`.
 """
 
@@ -13,8 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,11 +21,13 @@ from torch import Tensor
 
 from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.compile import jit
+from lemmse.engines.cpu.tasks import Stop, results
 from lemmse.engines.cpu.vectors import (
     IMAGES,
     LANES,
     LOG2E,
     NEGLIGIBLE,
+    NEGLIGIBLE64,
     above,
     add_moments,
     any_above,
@@ -46,31 +47,31 @@ from lemmse.engines.state import SoftmaxState
 
 _ROWS = 6  # queries whose products with 64 keys are held in registers
 _GROWTH = 24.0  # bits by which a logit may exceed that of the reference
-_TOLERANCE = 2.0**-20  # relative error of the sums that a pair may cause
-_ABSENT = np.float32(1e30)  # |a|^2 of keys that fill up a vector
+_TOLERANCE = {torch.float32: 2.0**-20, torch.float64: 2.0**-46}  # relative error of the sums that a pair may cause
+_ABSENT = 1e30  # |a|^2 of keys that fill up a vector
 
 
 @jit()
 def _pack(keys, mean, panels, norms):
-    """Centre the keys (K, F), 64 to a panel: panels (K / 64, F, 64) float32, and their squared norms (K / 64, 64)."""
+    """Centre the keys (K, F), 64 to a panel: panels (K / 64, F, 64), and their squared norms (K / 64, 64)."""
     features = keys.shape[1]
     for p in range(len(panels)):
         present = min(LANES, len(keys) - p * LANES)
         panels[p, :, present:] = 0
         norms[p, present:] = _ABSENT
         for lane in range(present):
-            key, square = keys[p * LANES + lane], np.float32(0)
+            key = keys[p * LANES + lane]
+            norms[p, lane] = 0
             for f in range(features):
-                value = np.float32(key[f] - mean[f])
-                panels[p, f, lane] = value
-                square += value * value
-            norms[p, lane] = square
+                panels[p, f, lane] = key[f] - mean[f]
+                norms[p, lane] += panels[p, f, lane] * panels[p, f, lane]
 
 
 @jit()
 def _products(z, tile, panel, norms):
     """z = 2 <q, a> - |a|^2, (6 * 64,): tile (F * 6,) of 6 times 2 q, panel (F * 64,) of 64 keys, norms (64,)."""
-    minus = splat(np.float32(0)) - load(norms, 0)
+    square = load(norms, 0)
+    minus = like(square, 0.0) - square
     z0, z1, z2, z3, z4, z5 = minus, minus, minus, minus, minus, minus
     q = 0
     for f in range(0, len(panel), LANES):
@@ -90,11 +91,18 @@ def _products(z, tile, panel, norms):
     store(z, 5 * LANES, z5)
 
 
+@jit(inline="always")
+def _bits(z, at, offset, scale2):
+    """The logits, in bits over the reference, of 64 products."""
+    products = load(z, at)
+    return (products + like(products, offset)) * like(products, scale2)
+
+
 @jit()
-def _limit(m, scale2, margin, reference, sums, acc, top):
+def _limit(m, tolerance, scale2, margin, reference, sums, acc, top):
     """The logit, in bits over the reference of row m, from which on a pair is taken out."""
     s0 = sums[m, 0] + total(load_row(acc, m * sums.shape[1] * IMAGES))
-    weight = math.log2(s0 * _TOLERANCE / (margin[m] / LOG2E)) if s0 > 0 else -np.inf
+    weight = math.log2(s0 * tolerance / (margin[m] / LOG2E)) if s0 > 0 else -np.inf
     nearest = (reference[m] - top[m, -1]) * scale2[m] if top.shape[1] else np.inf
     return min(weight, nearest) - margin[m]
 
@@ -112,7 +120,9 @@ def _move_reference(new, m, scale2, reference, sums, acc):
 
 
 @jit()
-def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first):
+def _take_out(
+    z, at, j, lanes, m, q, keys, values, images, left_out, scale2, reference, sums, acc, top, numbers, first
+):  # fmt: skip
     """Sum the pairs `lanes` of row m and the keys from j on by their exact distances, and leave them out of z."""
     channels = values.shape[0]
     while lanes:
@@ -120,6 +130,8 @@ def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc,
         lanes &= lanes - np.uint64(1)
         if j + lane >= len(keys):
             return
+        if images[j + lane] == left_out[m]:
+            continue
         d = squared_distance(q[m], keys[j + lane])
         if (reference[m] - d) * scale2[m] > _GROWTH:
             _move_reference(d, m, scale2, reference, sums, acc)
@@ -136,44 +148,63 @@ def _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc,
 
 
 @jit()
-def _kernel(panels, norms, keys, values, first, tiles, q, norms_q, scale2, margin, reference, sums, top, numbers):
+def _leave_out(z, at, j, image, images):
+    """Put the keys of an image, of the 64 from j on, out of reach; whether others are left."""
+    for lane in range(min(LANES, len(images) - j)):
+        if images[j + lane] == image:
+            z[at + lane] = -_ABSENT
+    return z[at : at + LANES].max() > -_ABSENT / 2
+
+
+@jit()
+def _kernel(
+    panels, norms, keys, values, images, spans, first, tolerance, negligible, stop, tiles, q, norms_q, scale2, margin,
+    left_out, reference, sums, top, numbers,
+):  # fmt: skip
     """All rows against a block of keys: updates reference, sums, top and numbers.
 
-    panels: (p, F * 64), norms: (p, 64) float32, of centred keys. keys: (K, F) float64, 64 p >= K. values: (C, 64 p)
-    float32. first: number of the first key. tiles: (t, F * 6) float32, twice the centred queries. q: (rows, F) float64.
-    norms_q: (rows,), squared. scale2: (rows,), -logit / D in bits. margin: (rows,), how wrong a product may be, in
-    bits. reference: (rows,) a distance near the least so far. sums: (rows, 2 + 2 C): sum e, sum e^2, sum e u, sum e
-    u^2. top, numbers: (rows, k): the k least D, ascending, and their keys.
+    panels: (p, F * 64), norms: (p, 64), of centred keys. keys: (K, F) float64, 64 p >= K. values: (C, 64 p). images:
+    (K,) int64, of the keys, and spans: (p, 2) the least and largest of a panel. first: number of the first key.
+    tolerance: relative error that a pair may cause. negligible: the logit, in bits, under which a pair cannot matter.
+    stop: (1,) bool, whether to return. tiles: (t, F * 6), twice the centred queries. q: (rows, F) float64. norms_q:
+    (rows,), squared. scale2: (rows,), -logit / D in bits. margin: (rows,), how wrong a product may be, in bits.
+    left_out: (rows,) int64, the image left out of each row. reference: (rows,) a distance near the least so far. sums:
+    (rows, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (rows, k): the k least D, ascending, and their
+    keys. panels, norms, values and tiles in one dtype, all else float64.
     """
     rows, columns = sums.shape
     channels, padded = values.shape
-    flat, acc = values.reshape(channels * padded), np.zeros(rows * columns * IMAGES, np.float32)
-    limits, z = np.empty(rows), np.empty(_ROWS * LANES, np.float32)
+    flat, acc = values.reshape(channels * padded), np.zeros(rows * columns * IMAGES, values.dtype)
+    limits, z = np.empty(rows), np.empty(_ROWS * LANES, values.dtype)
     for m in range(rows):
-        limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
+        limits[m] = _limit(m, tolerance, scale2, margin, reference, sums, acc, top)
     for p in range(len(panels)):
+        if stop[0]:
+            return
         for t in range(len(tiles)):
             _products(z, tiles[t], panels[p], norms[p])
             for m in range(t * _ROWS, min((t + 1) * _ROWS, rows)):
                 at = (m - t * _ROWS) * LANES
-                bits = splat(np.float32(scale2[m]))
-                x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
+                if spans[p, 0] <= left_out[m] <= spans[p, 1] and not _leave_out(z, at, p * LANES, left_out[m], images):
+                    continue
+                x = _bits(z, at, reference[m] - norms_q[m], scale2[m])
                 peak = fold_max(x)
-                if not any_above(peak, like(peak, min(NEGLIGIBLE - margin[m], limits[m]))):
+                if not any_above(peak, like(peak, min(negligible - margin[m], limits[m]))):
                     continue
                 if any_above(peak, like(peak, _GROWTH)):
                     certain = norms_q[m] - z[at : at + LANES].max() + margin[m] / scale2[m]  # some pair is no farther
                     if (reference[m] - certain) * scale2[m] > _GROWTH:
                         _move_reference(certain, m, scale2, reference, sums, acc)
-                        limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
-                        x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
+                        limits[m] = _limit(m, tolerance, scale2, margin, reference, sums, acc, top)
+                        x = _bits(z, at, reference[m] - norms_q[m], scale2[m])
                         peak = fold_max(x)
                 if any_above(peak, like(peak, limits[m])):
-                    limit = np.float32(_limit(m, scale2, margin, reference, sums, acc, top))
-                    lanes, j = above(x, splat(limit)), p * LANES
-                    _take_out(z, at, j, lanes, m, q, keys, values, scale2, reference, sums, acc, top, numbers, first)
-                    limits[m] = _limit(m, scale2, margin, reference, sums, acc, top)
-                    x = (load(z, at) + splat(np.float32(reference[m] - norms_q[m]))) * bits
+                    limit = _limit(m, tolerance, scale2, margin, reference, sums, acc, top)
+                    lanes, j = above(x, like(x, limit)), p * LANES
+                    exact = q, keys, values, images, left_out
+                    _take_out(z, at, j, lanes, m, *exact, scale2, reference, sums, acc, top, numbers, first)
+                    limits[m] = _limit(m, tolerance, scale2, margin, reference, sums, acc, top)
+                    x = _bits(z, at, reference[m] - norms_q[m], scale2[m])
                 add_moments(acc, m * columns * IMAGES, exp2(x), flat, p * LANES, padded, channels)
     for m in range(rows):
         for i in range(columns):
@@ -181,35 +212,54 @@ def _kernel(panels, norms, keys, values, first, tiles, q, norms_q, scale2, margi
 
 
 def accumulate(
-    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+    state: SoftmaxState,
+    queries: Tensor,
+    blocks: Iterable[Block],
+    scale: Tensor,
+    *,
+    centre: float,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
-    """The contract of `gemm.accumulate`, for tensors on the CPU and logits of float32 accuracy."""
-    shape, threads, channels = queries.shape[:2], torch.get_num_threads(), state.s1.shape[-1]
+    """The contract of `gemm.accumulate`, for tensors on the CPU and logits as accurate as the dtype of the values."""
+    shape, channels = queries.shape[:2], state.s1.shape[-1]
     rows, features = shape[0] * shape[1], queries.shape[2]
     scale2 = (scale.double() * LOG2E).repeat_interleave(shape[1])
+    left_out = (
+        torch.full((rows,), -1, dtype=torch.int64, device="cpu")
+        if exclude is None
+        else exclude.repeat_interleave(shape[1])
+    )
     reference = (-state.max / scale[:, None]).flatten()
     sums = torch.zeros(rows, 2 + 2 * channels, dtype=torch.float64, device="cpu")
     top = (-state.top_logits[..., -1:] / scale[:, None, None]).expand_as(state.top_logits).flatten(0, 1).clone()
     numbers = torch.full(top.shape, -1, dtype=torch.int64, device="cpu")
     sources, first = [numbers.new_full((1, 3), -1)], 1  # key 0 stands for none
     q = queries.flatten(0, 1)
-    share = -(-rows // threads // _ROWS) * _ROWS  # of a thread, in whole tiles
-    with ThreadPoolExecutor(threads) as pool:
-        for keys, values, places in blocks:
-            if first == 1:
-                mean = keys.mean(0)
-                tiles, norms_q = _tiles(2 * (q - mean)), (q - mean).square().sum(1)
-            panels, norms = _panels(keys, mean, pool)
-            u = torch.zeros(channels, norms.numel(), dtype=torch.float32, device="cpu")
-            u[:, : len(keys)] = values.T - centre
-            longest = norms_q.sqrt() + norms[norms < _ABSENT].max().sqrt()
-            margin = scale2 * (4 + math.sqrt(features)) * 2**-24 * longest.square()
-            kernel = partial(_kernel, *(part.numpy() for part in (panels, norms, keys, u)), first)
-            each = (q, norms_q, scale2, margin, reference, sums, top, numbers)
-            parts = zip(tiles.split(share // _ROWS), *(part.split(share) for part in each), strict=True)
-            list(pool.map(lambda own, kernel=kernel: kernel(*(part.numpy() for part in own)), parts))
-            sources.append(places)
-            first += len(keys)
+    share = -(-rows // torch.get_num_threads() // _ROWS) * _ROWS  # of a thread, in whole tiles
+    for keys, values, places in blocks:
+        dtype = values.dtype
+        if first == 1:
+            mean = keys.mean(0)
+            tiles, norms_q = _tiles((2 * (q - mean)).to(dtype)), (q - mean).square().sum(1)
+        panels, norms = _panels(keys, mean, dtype)
+        u = torch.zeros(channels, norms.numel(), dtype=dtype, device="cpu")
+        u[:, : len(keys)] = values.T - centre
+        longest = norms_q.sqrt() + norms[norms < _ABSENT].max().double().sqrt()
+        margin = scale2 * (4 + math.sqrt(features)) * torch.finfo(dtype).eps / 2 * longest.square()
+        images = places[:, 0].contiguous()
+        spans = torch.cat([images, images[-1:].expand(norms.numel() - len(images))]).reshape(-1, LANES)
+        spans = torch.stack([spans.amin(1), spans.amax(1)], 1)
+        block = [part.numpy() for part in (panels, norms, keys.contiguous(), u, images, spans)]
+        accuracy = _TOLERANCE[dtype], NEGLIGIBLE if dtype == torch.float32 else NEGLIGIBLE64
+        each = (q, norms_q, scale2, margin, left_out, reference, sums, top, numbers)
+
+        def run(own: tuple[Tensor, ...], stop: Stop, given: tuple = (*block, first, *accuracy)) -> None:
+            _kernel(*given, stop, *(part.numpy() for part in own))
+
+        with results(run, zip(tiles.split(share // _ROWS), *(part.split(share) for part in each), strict=True)) as done:
+            list(done)
+        sources.append(places)
+        first += len(keys)
     found = torch.cat(sources)[numbers.clamp_min(0)].reshape(*shape, -1, 3)
     logits = torch.where(numbers < 0, -torch.inf, -top).reshape(*shape, -1) * scale[:, None, None]
     s0, s00, s1, s2 = (part.reshape(*shape, -1) for part in sums.split([1, 1, channels, channels], 1))
@@ -217,18 +267,22 @@ def accumulate(
     return state.merge(part)
 
 
-def _panels(keys: Tensor, mean: Tensor, pool: ThreadPoolExecutor) -> tuple[Tensor, Tensor]:
-    """The centred keys, 64 to a panel, (K / 64, F * 64), and their squared norms, (K / 64, 64); both float32."""
+def _panels(keys: Tensor, mean: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The centred keys, 64 to a panel, (K / 64, F * 64), and their squared norms, (K / 64, 64)."""
     count, share = -(-len(keys) // LANES), 8
-    panels = torch.empty(count, keys.shape[1], LANES, dtype=torch.float32, device="cpu")
+    panels = torch.empty(count, keys.shape[1], LANES, dtype=dtype, device="cpu")
     norms = panels.new_empty(count, LANES)
-    parts = zip(keys.split(share * LANES), panels.split(share), norms.split(share), strict=True)
-    list(pool.map(lambda part: _pack(part[0].numpy(), mean.numpy(), part[1].numpy(), part[2].numpy()), parts))
+
+    def pack(part: tuple[Tensor, Tensor, Tensor], _: Stop) -> None:
+        _pack(part[0].numpy(), mean.numpy(), part[1].numpy(), part[2].numpy())
+
+    with results(pack, zip(keys.split(share * LANES), panels.split(share), norms.split(share), strict=True)) as done:
+        list(done)
     return panels.flatten(1), norms
 
 
 def _tiles(q: Tensor) -> Tensor:
-    """(rows, F) -> (tiles, F * 6) float32, the queries fastest; absent ones are zero."""
-    filled = torch.zeros(-(-len(q) // _ROWS) * _ROWS, q.shape[1], dtype=torch.float32, device="cpu")
+    """(rows, F) -> (tiles, F * 6), the queries fastest; absent ones are zero."""
+    filled = torch.zeros(-(-len(q) // _ROWS) * _ROWS, q.shape[1], dtype=q.dtype, device="cpu")
     filled[: len(q)] = q
     return filled.reshape(-1, _ROWS, q.shape[1]).transpose(1, 2).flatten(1)

@@ -33,8 +33,8 @@ class Lanes:
     @classmethod
     def of_runs(cls, images: range, first_rows: range, length: int) -> Lanes:
         """All images from all these first row shifts on; the last group is filled up with absent lanes."""
-        pairs = torch.cartesian_prod(torch.tensor(images), torch.tensor(first_rows))
-        absent = torch.tensor([[-1, 0]]).expand(-len(pairs) % IMAGES, 2)
+        pairs = torch.cartesian_prod(*(torch.tensor(n, dtype=torch.int64, device="cpu") for n in (images, first_rows)))
+        absent = torch.tensor([[-1, 0]], dtype=torch.int64, device="cpu").expand(-len(pairs) % IMAGES, 2)
         groups = torch.cat([pairs, absent]).reshape(-1, IMAGES, 2)
         return cls(groups[..., 0], groups[..., 1], length)
 
@@ -73,10 +73,17 @@ def interleaved(images: Tensor, lanes: Lanes, columns: int, absent: float) -> np
     """
     height, width = images.shape[2:]
     image, row = lanes.images[..., None], lanes.rows[..., None]
-    filled = images[image.clamp_min(0), :, (torch.arange(height) + row) % height]  # (groups, 16, H, C, W)
+    filled = images[
+        image.clamp_min(0), :, (torch.arange(height, dtype=torch.int64, device="cpu") + row) % height
+    ]  # (groups, 16, H, C, W)
     filled[lanes.images < 0] = absent
     lane_last = filled.permute(0, 2, 3, 4, 1)
-    return lane_last[..., torch.arange(columns) % width, :].flatten(1).contiguous().numpy()
+    return (
+        lane_last[..., torch.arange(columns, dtype=torch.int64, device="cpu") % width, :]
+        .flatten(1)
+        .contiguous()
+        .numpy()
+    )
 
 
 def replaced(array: np.ndarray, lanes: np.ndarray, value: float) -> np.ndarray:

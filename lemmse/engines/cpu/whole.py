@@ -1,14 +1,14 @@
 """Whole images on CPUs: few rows, as many value channels as features. One pass over the memory, with no matrix.
 
 Each training image is compared with every query, and added to the means of those to which it matters, while it is in
-the cache. A distance is summed as squared differences, in float32, and again in float64 where its rounding could show:
-within `_CLOSE` bits of the largest weight. Tested against the plain engine in `gemm`.
+the cache. For values in float32 a distance is summed as squared differences, in float32, and again in float64 where
+its rounding could show: within `_CLOSE` bits of the largest weight. For values in float64 all is float64. Tested
+against the plain engine in `gemm`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lemmse.engines.contracts import Block
 from lemmse.engines.cpu.compile import jit
-from lemmse.engines.cpu.vectors import LOG2E, NEGLIGIBLE, insert, squared_distance
+from lemmse.engines.cpu.tasks import Stop, results
+from lemmse.engines.cpu.vectors import LOG2E, NEGLIGIBLE, NEGLIGIBLE64, insert, squared_distance
 from lemmse.engines.state import SoftmaxState
 
 _CLOSE = 20.0  # bits
@@ -40,7 +41,7 @@ def _rough_distance(q, a):
 
 @jit(fastmath=_RELAXED)
 def _add_image(e, u, centre, s1, s2):
-    """s1 += e (u - c), s2 += e (u - c)^2, float32."""
+    """s1 += e (u - c), s2 += e (u - c)^2, in the dtype of all of them."""
     for c in range(len(u)):
         value = u[c] - centre
         first = e * value
@@ -50,29 +51,39 @@ def _add_image(e, u, centre, s1, s2):
 
 @jit(fastmath=_RELAXED)
 def _flush(part, whole):
-    """Add a float32 sum to a float64 one, and clear it."""
+    """Add a sum to a float64 one, and clear it."""
     for c in range(len(part)):
         whole[c] += part[c]
         part[c] = 0
 
 
 @jit()
-def _kernel(q, keys, values, centre, scale2, reference, s0, s00, s1, s2, top, numbers):
+def _kernel(
+    q, keys, values, images, left_out, centre, scale2, rounding, negligible, stop, reference, s0, s00, s1, s2, top,
+    numbers,
+):  # fmt: skip
     """All rows of q against all keys: updates reference (Q,), s0, s00 (Q,), s1, s2 (Q, C), top and numbers (Q, k).
 
-    q: (Q, F), keys: (K, F), values: (K, C) float32. scale2: (Q,), -logit / D in bits.
+    q: (Q, F), keys: (K, F), values: (K, C). images: (K,) int64, the image of each key. left_out: (Q,) int64, the image
+    left out of each query. scale2: (Q,), -logit / D in bits. rounding: relative, of a distance in float32; 0 to sum in
+    float64. negligible: the logit, in bits, under which a pair cannot matter. stop: (1,) bool, whether to return.
     """
-    part1, part2 = np.zeros(s1.shape, np.float32), np.zeros(s1.shape, np.float32)
+    part1, part2 = np.zeros(s1.shape, values.dtype), np.zeros(s1.shape, values.dtype)
     for i in range(len(keys)):
+        if stop[0]:
+            return
         for m in range(len(q)):
-            d = np.float64(_rough_distance(q[m], keys[i]))
-            margin = d * _ROUNDING * scale2[m]
+            if images[i] == left_out[m]:
+                continue
+            d = np.float64(_rough_distance(q[m], keys[i])) if rounding > 0 else squared_distance(q[m], keys[i])
+            margin = d * rounding * scale2[m]
             x = (reference[m] - d) * scale2[m]
-            nearest = len(top[m]) > 0 and d * (1 - _ROUNDING) < top[m, -1]
-            if x < NEGLIGIBLE - margin and not nearest:
+            nearest = len(top[m]) > 0 and d * (1 - rounding) < top[m, -1]
+            if x < negligible - margin and not nearest:
                 continue
             if x > -_CLOSE - margin or nearest:
-                d = squared_distance(q[m], keys[i])
+                if rounding > 0:
+                    d = squared_distance(q[m], keys[i])
                 x = (reference[m] - d) * scale2[m]
                 if nearest:
                     insert(top[m], numbers[m], d, i)
@@ -80,16 +91,16 @@ def _kernel(q, keys, values, centre, scale2, reference, s0, s00, s1, s2, top, nu
                 ratio = 2.0 ** max(-x, -150.0)
                 for total in (s1, s2):
                     total[m] *= ratio
-                part1[m] *= np.float32(ratio)
-                part2[m] *= np.float32(ratio)
+                part1[m] *= part1.dtype.type(ratio)
+                part2[m] *= part1.dtype.type(ratio)
                 s0[m] *= ratio
                 s00[m] *= ratio * ratio
                 reference[m], x = d, 0.0
-            if x > NEGLIGIBLE:
+            if x > negligible:
                 e = 2.0**x
                 s0[m] += e
                 s00[m] += e * e
-                _add_image(np.float32(e), values[i], np.float32(centre), part1[m], part2[m])
+                _add_image(part1.dtype.type(e), values[i], part1.dtype.type(centre), part1[m], part2[m])
         if i % _FLUSH == _FLUSH - 1 or i == len(keys) - 1:
             for m in range(len(q)):
                 _flush(part1[m], s1[m])
@@ -97,33 +108,49 @@ def _kernel(q, keys, values, centre, scale2, reference, s0, s00, s1, s2, top, nu
 
 
 def accumulate(
-    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+    state: SoftmaxState,
+    queries: Tensor,
+    blocks: Iterable[Block],
+    scale: Tensor,
+    *,
+    centre: float,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
-    """The contract of `gemm.accumulate` on the CPU, for rows (Q, 1) and values of float32 accuracy."""
+    """The contract of `gemm.accumulate` on the CPU, for rows (Q, 1), accurate to the dtype of the values."""
     q = queries[:, 0].contiguous()
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        for block in blocks:
-            count = len(block[0])
-            share = max(-(-count // torch.get_num_threads()), _LEAST // q.numel())
-            starts = range(0, count, share)
-            run = partial(_sum, state, q, block, scale, centre, share)
-            for part in list(pool.map(run, starts)) if len(starts) > 1 else [run(0)]:
+    left_out = torch.full((len(q),), -1, dtype=torch.int64, device="cpu") if exclude is None else exclude
+    for block in blocks:
+        share = max(-(-len(block[0]) // torch.get_num_threads()), _LEAST // q.numel())
+        run = partial(_sum, state, q, block, scale, centre, left_out, share)
+        with results(run, range(0, len(block[0]), share)) as parts:
+            for part in parts:
                 state = state.merge(part)
     return state
 
 
 def _sum(
-    state: SoftmaxState, q: Tensor, block: Block, scale: Tensor, centre: float, share: int, start: int
+    state: SoftmaxState,
+    q: Tensor,
+    block: Block,
+    scale: Tensor,
+    centre: float,
+    left_out: Tensor,
+    share: int,
+    start: int,
+    stop: Stop,
 ) -> SoftmaxState:
     """The state of `share` keys of a block from `start` on; what is known from `state` tells which cannot matter."""
     keys, values, sources = (part[start : start + share] for part in block)
+    wide = values.dtype == torch.float64
     reference = -state.max[:, 0] / scale
     top = -state.top_logits[:, 0, -1:].repeat(1, state.top_k) / scale[:, None]
     numbers = torch.full(top.shape, -1, dtype=torch.int64, device="cpu")
     s0, s00, s1, s2 = (torch.zeros_like(sums[:, 0]) for sums in (state.s0, state.s00, state.s1, state.s2))
     _kernel(
-        *(part.contiguous().numpy() for part in (q, keys, values.float())),
+        *(part.contiguous().numpy() for part in (q, keys, values, sources[:, 0], left_out)),
         *(centre, (scale * LOG2E).numpy()),
+        *((0.0, NEGLIGIBLE64) if wide else (_ROUNDING, NEGLIGIBLE)),
+        stop,
         *(part.numpy() for part in (reference, s0, s00, s1, s2, top, numbers)),
     )
     logits = torch.where(numbers < 0, -torch.inf, -scale[:, None] * top)

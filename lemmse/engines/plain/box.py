@@ -49,7 +49,7 @@ def _axis(patch_size: int, length: int, key_length: int, device: torch.device) -
     where the torus of the keys is another, for pixels beyond the query then meet other keys than those they repeat.
     """
     beyond = 0 if length == key_length else patch_size // 2
-    return torch.arange(-beyond, length + beyond, device=device), slice(beyond, beyond + length)
+    return torch.arange(-beyond, length + beyond, dtype=torch.int64, device=device), slice(beyond, beyond + length)
 
 
 def accumulate(
@@ -91,7 +91,7 @@ def accumulate(
     rows, row_pixels = _axis(patch_size, height, key_height, keys.device)
     columns, column_pixels = _axis(patch_size, width, key_width, keys.device)
     around = queries[:, None, :, rows % height][..., columns % width]
-    images = first_image + torch.arange(len(keys), device=keys.device)
+    images = first_image + torch.arange(len(keys), dtype=torch.int64, device=keys.device)
     left_out = None if exclude is None else (exclude[:, None] == images)[..., None, None]
     values = values.double()
     squares = values.square()

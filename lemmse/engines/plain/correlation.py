@@ -24,11 +24,13 @@ def accumulate(
     *,
     shifts: Tensor,
     first_image: int,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """Merge all pairs (query, translation g of image i) into the state of rows (Q, 1) and C*H*W channels.
 
     queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their centre. scale: (Q,), the logit is
-    `-scale * |T_g q - a|^2`. shifts: (H, W) bool, which translations g compete. Sources are (image, g).
+    `-scale * |T_g q - a|^2`. shifts: (H, W) bool, which translations g compete. exclude: (Q,) int64, the number of
+    the image that is left out of each query, -1 for none. Sources are (image, g).
     """
     a, u = keys.double(), values.double()
     mean = a.mean((0, 2, 3), keepdim=True)
@@ -37,7 +39,9 @@ def accumulate(
     corr = irfft2(torch.einsum("qfhw,bfhw->qbhw", rfft2(q).conj(), rfft2(a)), s=size)
     norms = q.square().sum((1, 2, 3))[:, None] + a.square().sum((1, 2, 3))
     d = (norms[..., None, None] - 2 * corr).clamp_min(0)
-    logits = torch.where(shifts, -scale.double()[:, None, None, None] * d, -torch.inf)
+    images = first_image + torch.arange(len(a), dtype=torch.int64, device=a.device)
+    competes = shifts if exclude is None else shifts & (exclude[:, None] != images)[..., None, None]
+    logits = torch.where(competes, -scale.double()[:, None, None, None] * d, -torch.inf)
 
     def mixture(weights: Tensor, images: Tensor) -> Tensor:
         spectrum = torch.einsum("qbhw,bchw->qchw", rfft2(weights).conj(), rfft2(images))

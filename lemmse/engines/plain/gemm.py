@@ -20,12 +20,19 @@ _BLOCK = 1 << 22  # pairs held at once
 
 
 def accumulate(
-    state: SoftmaxState, queries: Tensor, blocks: Iterable[Block], scale: Tensor, *, centre: float
+    state: SoftmaxState,
+    queries: Tensor,
+    blocks: Iterable[Block],
+    scale: Tensor,
+    *,
+    centre: float,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """Merge all pairs (query row, key) into the state.
 
     queries: (Q, n, F). blocks: of keys (K, F), values (K, C) and sources (K, 3) int64. scale: (Q,), the logit is
-    `-scale * |q - a|^2`. centre: is subtracted from the values. All sums are taken in float64.
+    `-scale * |q - a|^2`. centre: is subtracted from the values. exclude: (Q,) int64, the image, first column of the
+    sources, that is left out of each query, -1 for none; None for none at all. All sums are taken in float64.
     """
     queries, scale = queries.double(), scale.double()
     count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
@@ -37,8 +44,16 @@ def accumulate(
         for part in torch.arange(len(keys), dtype=torch.int64, device=keys.device).split(count):
             a = keys[part] - mean
             d = (norms + a.square().sum(-1) - 2 * q @ a.T).clamp_min(0)
-            state = state.merge(block_state(-scale[:, None, None] * d, u[part], sources[part], state.top_k))
+            logits = without(-scale[:, None, None] * d, sources[part], exclude)
+            state = state.merge(block_state(logits, u[part], sources[part], state.top_k))
     return state
+
+
+def without(logits: Tensor, sources: Tensor, exclude: Tensor | None) -> Tensor:
+    """The logits (Q, n, K) of keys with sources (K, 3), -inf where the image is the one left out of the query."""
+    if exclude is None:
+        return logits
+    return logits.masked_fill((exclude[:, None] == sources[:, 0])[:, None], -torch.inf)
 
 
 def block_state(logits: Tensor, values: Tensor, sources: Tensor, top_k: int) -> SoftmaxState:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lemmse.engines.plain.gemm import block_state
+from lemmse.engines.plain.gemm import block_state, without
 from lemmse.engines.state import SoftmaxState
 
 
@@ -22,15 +22,17 @@ def accumulate(
     log_pdet: Tensor,
     sources: Tensor,
     positions: Tensor,
+    exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """Merge all pairs (query row, key position) of one stratum into the rows `positions` (n,) of the state.
 
     queries: (Q, n, k, F), each row seen through the metric of each key position. keys: (B, k, F). values: (B, k, C),
-    about their centre. log_pdet: (k,), subtracted from the logits. sources: (B, k, 3).
+    about their centre. log_pdet: (k,), subtracted from the logits. sources: (B, k, 3). exclude: (Q,), the number of
+    the image that is left out of each query, -1 for none.
     """
     queries, keys, scale = queries.double(), keys.double(), scale.double()
     for j in range(keys.shape[1]):
         d = (queries[:, :, j, None] - keys[:, j]).square().sum(-1)
-        logits = -scale[:, None, None] * d - log_pdet[j]
+        logits = without(-scale[:, None, None] * d - log_pdet[j], sources[:, j], exclude)
         state = state.merge_at(positions, block_state(logits, values[:, j], sources[:, j], state.top_k))
     return state
