@@ -289,7 +289,7 @@ windows = ", ".join(
 recited = of_formula.set_index(["count", "sigma"]).gap[min(network_counts), low]
 recited_by_network = of_network.set_index(["count", "sigma"]).gap[min(network_counts), low]
 start = sure_from(nearness)
-followed = "The networks are not nearer to the formula than to every control at all noise levels and training sets."
+followed = f"At $\\sigma = {high:g}$ at least one network is not clearly nearer to the formula than to every control."
 if start is not None:
     followed = (
         f"From $\\sigma = {start:g}$ on the networks are nearer to the formula than to any control, for every $N$"
