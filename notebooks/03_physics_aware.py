@@ -111,10 +111,11 @@ solvers = solvers_behind(
 {operator: list(inputs) for operator, inputs in solvers.items()}
 
 # %% [markdown]
-# One input has no network: behind the pseudo-inverse of the blur, $z$ consists of noise that is hundreds of times
-# larger than the image. A single factor that brings $z$ to the scale of one shrinks the image with the noise. What
-# the best local solver can do with this input is therefore answered by the formula alone, and by the best affine
-# filter as a control.
+# One input has no network. Behind the pseudo-inverse of the blur, the noise at a pixel of $z$ has a standard
+# deviation of hundreds of times $\sigma$, as [a figure below](#fig-noise-covariances) shows. Dividing $z$ by its
+# size, which is what our networks do with every input, leaves an image that is hundreds of times smaller than the
+# noise. We did not find out whether a network can learn to use such an input, so nothing is claimed about it. What
+# the best local solver can do with it is answered by the formula alone, and by the best affine filter as a control.
 
 # %%
 pairs = compare_inputs(solvers, clean, sigmas, groups=groups, seed=seed + 1)
@@ -323,9 +324,8 @@ hole, fourier, blur, tikhonov = (
 )
 sure = nearness[nearness.sigma >= (start or float("inf"))]
 if start is None:
-    followed = (
-        "The networks are not nearer to the formula of their own input than to every control at all noise levels."
-    )
+    followed = f"""At $\\sigma = {max(sigmas):g}$ at least one network is not clearly nearer to the formula of its
+    own input than to every control."""
 else:
     followed = f"""Every network is nearer to the formula of its own input than to any control, by
     {sure.margin.min():.1f} dB or more, from $\\sigma = {start:g}$ to {max(sigmas):g}"""

@@ -103,7 +103,7 @@ def risk_gaps(frame: pd.DataFrame, *, generator: torch.Generator, draws: int = 1
         means, drawn = {}, {}
         for split, images in cell.groupby("split"):
             risks = torch.tensor(
-                images[["risk", "affine_risk"]].to_numpy(), dtype=torch.float64, device="cpu"
+                images[["risk", "affine_risk"]].to_numpy().copy(), dtype=torch.float64, device="cpu"
             ).clamp_min(_LEAST)
             means[split] = risks.mean(0)
             drawn[split] = bootstrap_by_group(risks, images.group.to_list(), generator, draws)

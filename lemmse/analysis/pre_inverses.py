@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 AGNOSTIC, PINV = "agnostic", "pseudo-inverse"
 HOLE, BLUR = "centre inpainting", "Gaussian blur"
 NETWORK = "network"
-WITHOUT_NETWORK = [(BLUR, PINV)]  # its z is noise, hundreds of times larger than any image
+WITHOUT_NETWORK = [(BLUR, PINV)]  # the noise of its z has hundreds of times the deviation sigma
 
 
 class Behind(NamedTuple):

@@ -10,6 +10,7 @@ from torch import Tensor
 from lemmse.analysis.metrics import psnr
 from lemmse.figures.lines import legend_below
 from lemmse.figures.style import new_figure, style
+from lemmse.figures.tables import rounded
 from lemmse.physics.spectra import RANGE_RTOL
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def covariances(panels: dict[str, Tensor], columns: int = 3) -> Figure:
         kept = values[values > RANGE_RTOL * values[-1]]
         scaled = (covariance / covariance.abs().max()).cpu().numpy()
         drawn = axis.imshow(scaled, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        note = f"{float(covariance[0, 0]) ** 0.5:.2g} sigma; ratio {float(kept[-1] / kept[0]):.2g}"
+        deviation, ratio = float(covariance[0, 0]) ** 0.5, float(kept[-1] / kept[0])
+        note = f"{rounded(deviation, 2)} sigma; ratio {rounded(ratio, 2)}"
         axis.set(xticks=[], yticks=[], title=label)
         axis.set_xlabel(note, fontsize=8)
     figure.colorbar(drawn, ax=flat, shrink=0.6, ticks=[-1, 0, 1], label="noise covariance / largest")
