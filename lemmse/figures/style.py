@@ -17,6 +17,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "measurement": {"color": "#777777", "marker": "x", "linestyle": ":"},
     "MMSE": {"color": "#E69F00", "marker": "v", "linestyle": "--"},
     "E-MMSE": {"color": "#56B4E9", "marker": "^", "linestyle": "-."},
+    "L-MMSE": {"color": "#5E3C99", "marker": "<", "linestyle": ":"},
     "LE-MMSE": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "formula": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "UNet": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
