@@ -42,7 +42,7 @@ batch_size: int = 8  # images a step
 learning_rate: float = 2.0e-3  # at its highest
 sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
 sigmas: list[float] = [0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels of the evaluation, growing
-tested: int = 12  # training and test images of the evaluation, each
+tested: int = 6  # training and test images of the evaluation, each
 seed: int = 0  # of masks, weights, training, noise and resampling
 strict: bool = True  # whether this chapter fails if the claim at its end does
 

@@ -41,13 +41,13 @@ batch_size: int = 8  # images a step
 learning_rate: float = 2.0e-3  # at its highest
 sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
 sigmas: list[float] = [0.05, 0.2, 0.8]  # noise levels of the evaluation, growing
-tested: int = 12  # training and test images of the evaluation, each
+tested: int = 6  # training and test images of the evaluation, each
 worlds: list[str] = ["textures", "text", "uniform noise"]  # images unlike those of the training
-elsewhere: int = 3  # images of each of these worlds
+elsewhere: int = 2  # images of each of these worlds
 watched_size: int = 16  # pixels a side, of the trainings that are watched
 watched: int = 12  # test images on which they are watched
 watched_count: int = 100  # their training images
-checkpoints: list[int] = [25, 50, 100, 200, 400]  # steps after which they are watched
+checkpoints: list[int] = [25, 50, 100, 200]  # steps after which they are watched
 seed: int = 0  # of weights, training, worlds, noise and resampling
 strict: bool = True  # whether this chapter fails if the claim at its end does
 

@@ -241,7 +241,7 @@ of_formula, of_network = (
     risk_gaps(to_truth.rename(columns={solver: "risk", AFFINE: "affine_risk"}), generator=resampling)
     for solver in (FORMULA, name)
 )
-shown = nearness.set_index(["count", "sigma", "split"])
+shown = nearness.set_index(["count", "sigma", "split"]).sort_index()
 rows = []
 for pair in of_formula.itertuples():
     here = shown.loc[(pair.count, pair.sigma)]

@@ -66,9 +66,14 @@ def image_risks(
         One row for each split, sigma and image, with the columns sigma, count (N), patch_size, split, image, group,
         risk (mean squared error per pixel of the formula), affine_risk (that of the affine filter) and effective (the
         median over pixels of the effective number of patches).
+
+    Raises:
+        ValueError: if the images of the formula are not in memory.
     """
     import pandas as pd
 
+    if not isinstance(formula.images, Tensor):
+        raise ValueError("the risks of a cell need the images of the formula in memory, as one tensor")
     cell = {"count": len(formula.images), "patch_size": formula.patch_size}
     solvers = {FORMULA: formula, AFFINE: affine}
     parts = []

@@ -138,3 +138,11 @@ def test_the_cell_records_what_a_sweep_collects(cache, tmp_path):
     names = {f"{split}_{name}_0.2" for split in ("training", "test") for name in ("risk", "affine_risk", "effective")}
     assert set(glued) == names
     assert glued["training_risk_0.2"] < glued["test_risk_0.2"]
+
+
+def test_risks_need_images_in_memory():
+    x = random_images(2, 1, 5, 5)
+    formula = lemmse.LocalEquivariantMMSE([x], PHYSICS, patch_size=3)
+    affine = lemmse.AffineMMSE(x, PHYSICS, patch_size=3)
+    with pytest.raises(ValueError, match="images of the formula in memory"):
+        image_risks(formula, affine, {"test": x}, [0.1], groups={"test": [0, 1]}, seed=0)
