@@ -7,198 +7,385 @@
 # %% [markdown]
 # # Physics-aware against physics-agnostic
 #
-# **Question.** A network can see the measurement $y$ itself, or $z = By$, where $B$ already undoes the operator $A$ in
-# part. Does it help to know the physics?
-#
-# **Answer.** It depends on what $B$ does to the noise inside a patch. On test images at $\sigma =$ {glue:text}`shown`,
-# the formula gains {glue:text}`gain_hole` dB (mean and standard error) where $B$ erases the noise of hidden pixels,
-# {glue:text}`gain_fourier` dB where that of frequencies never sampled; behind a blur's pseudo-inverse, which amplifies
-# noise, {glue:text}`gain_pinv` dB, behind a strong Tikhonov inverse {glue:text}`gain_best` dB. Where the difference is
-# clear, networks go the same way, but for the one behind that pseudo-inverse: {glue:text}`close_pinv:.1f` dB away.
-#
-# **The formula** is {eq}`eq-lemmse` of {doc}`/theory` with $v = \Pi_m B y$ and $Q_k = \Pi_k B$; agnostic is $B = I$.
-# With $g$ the Gaussian density, and $k$ competing for $m$ only if $Q_k$ and $Q_m$ have one range,
+# **Question.** A network can see the measurement $y$ itself, or $z = By$, where the pre-inverse $B$ already undoes
+# the operator $A$ in part. Does it help a local network to know the physics?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** A solver is called *aware* if it sees $z = By$ with a $B$ that inverts $A$ in part, and *agnostic*
+# if it sees the measurement, $B = I$. Let $v$ be the patch of $z$ around the output pixel $m$, $\Pi_k$ the operator
+# that cuts out the patch around $k$, and $g$ the Gaussian density. Then the best local and equivariant solver,
+# [LE-MMSE](../theory.md), is
 #
 # $$
-# \hat x[m] = \sum_{i,k} x_i[k]\, w_{i,k}(v), \quad w_{i,k}(v) \propto g(v; \Pi_k B A x_i, \sigma^2 Q_k Q_k^\top).
-# $$ (eq-aware)
+# \hat x[m] = \sum_{i,k} x_i[k]\, w_{i,k}(v), \qquad
+# w_{i,k}(v) \propto g\left(v;\ \Pi_k B A x_i,\ \sigma^2 S_k\right), \qquad
+# S_k = \Pi_k B B^\top \Pi_k^\top.
+# $$
+#
+# The pre-inverse changes both what the patches show and the covariance $\sigma^2 S_k$ of their noise. The sum runs
+# over the positions $k$ whose noise has the same range as that of $m$; we say that these positions *compete* for $m$.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
 data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
-count: int = 200  # training images
-size: int = 20  # pixels a side
+count: int = 200  # N, training images
+size: int = 16  # pixels a side
 patch_size: int = 5  # P, odd: the receptive field
-lambdas: list[float] = [0.01, 1.0]  # of the two Tikhonov inverses of the blur, ascending
-architecture: str = "ResNet"  # one network for each operator and input, all trained alike
-network_size: str = "small"  # small, or paper (4 million weights)
-steps: int = 1200  # of training
-batch_size: int = 2  # images a step
+lambdas: list[float] = [0.01, 1.0]  # of the two Tikhonov inverses of the blur, growing
+architecture: str = "PatchMLP"  # one network for each operator and input, all trained alike
+network_size: str = "tiny"  # tiny (30,000 weights), small, medium, or paper (4 million weights)
+steps: int = 1000  # of training
+batch_size: int = 8  # images a step
 learning_rate: float = 2.0e-3  # at its highest
 sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
-sigmas: list[float] = [0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels of the evaluation
+sigmas: list[float] = [0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels of the evaluation, growing
 tested: int = 12  # training and test images of the evaluation, each
-seed: int = 0  # of masks, weights, training and noise
+seed: int = 0  # of masks, weights, training, noise and resampling
 strict: bool = True  # whether this chapter fails if the claim at its end does
 
 # %% tags=["hide-input"]
-import logging
-
 import torch
+from IPython.display import Markdown
 
 from lemmse import figures, load_images
-from lemmse.analysis import pre_inverses as inputs
-from lemmse.analysis.experiment import evaluation_images
-from lemmse.analysis.pre_inverses import AGNOSTIC, BLUR, FOURIER, HOLE, PINV
+from lemmse.analysis.controls import AFFINE
+from lemmse.analysis.evaluate import FORMULA, formula_error
+from lemmse.analysis.experiment import Training, evaluation_images
+from lemmse.analysis.margins import sure_from
+from lemmse.analysis.pre_inverses import (
+    AGNOSTIC,
+    BLUR,
+    HOLE,
+    NETWORK,
+    PINV,
+    compare_inputs,
+    competitions,
+    deep_error,
+    drawn_on,
+    errors_by_region,
+    gains,
+    input_margins,
+    side_by_side,
+    solvers_behind,
+)
 from lemmse.analysis.second_moments import affine_table, noise_covariance
-from lemmse.book.chapter import check_claim, keep
+from lemmse.analysis.uncertainty import means_by_group
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.groups import image_groups
+from lemmse.physics.gallery import FOURIER
 
-logging.basicConfig(level=logging.INFO, format="%(message)s")
+images = load_images(data, count=count, size=size, channels=1)
+clean = evaluation_images(images, data, tested)  # "training" and "test"
+groups = {
+    "training": image_groups(data, count=tested, size=size, channels=1),
+    "test": image_groups(data, split="test", count=tested, size=size, channels=1),
+}
 
 # %% [markdown]
-# ## The risk
-# {glue:text}`count` images ({glue:text}`data`), $P =$ {glue:text}`patch_size`; a {glue:text}`architecture` for each
-# operator and input, {glue:text}`steps` steps of {glue:text}`batch_size`; the inputs of an operator share measurements
-# of {glue:text}`tested` training and {glue:text}`tested` test images. Fourier sampling keeps columns of frequencies.
+# ## Three operators, and what a solver may see of them
 #
-# ```{glue:figure} gains
-# :name: fig-gains
-# :alt: Gain over the agnostic solver against sigma; inpainting and Fourier gain, the pseudo-inverse of the blur loses.
+# We hide a square in the center of the image, blur the image with a Gaussian of one pixel, or keep only some columns
+# of its Fourier transform. Behind each operator one formula sees the measurement and one sees its pseudo-inverse; the
+# blur also has two Tikhonov inverses $A^\top (A A^\top + \lambda I)^{-1}$. For each input we also train a network of
+# the same receptive field.
+
+# %%
+training = Training(
+    steps=steps,
+    batch_size=batch_size,
+    lr=learning_rate,
+    sigma_min=sigma_min,
+    size=network_size,
+    seed=seed,
+)
+solvers = solvers_behind(
+    images,
+    lambdas,
+    training,
+    architecture,
+    patch_size=patch_size,
+)
+{operator: list(inputs) for operator, inputs in solvers.items()}
+
+# %% [markdown]
+# One input has no network. Behind the pseudo-inverse of the blur, the noise at a pixel of $z$ has a standard
+# deviation of hundreds of times $\sigma$, as [a figure below](#fig-noise-covariances) shows. Dividing $z$ by its
+# size, which is what our networks do with every input, leaves an image that is hundreds of times smaller than the
+# noise. We did not find out whether a network can learn to use such an input, so nothing is claimed about it. What
+# the best local solver can do with it is answered by the formula alone, and by the best affine filter as a control.
+
+# %%
+pairs = compare_inputs(solvers, clean, sigmas, groups=groups, seed=seed + 1)
+gained = gains(pairs, solvers)
+
+# %% [markdown]
+# ## What the physics gains
 #
-# PSNR to the truth less that of the agnostic formula (or network) on the same measurements; means and standard errors.
-# ```
-# ```{glue:figure} risks
-# :name: fig-risks
-# :alt: PSNR to the truth against sigma for every input, formula and network, on training and on test images.
-#
-# PSNR to the truth, means and standard errors. Networks are on average {glue:text}`close_rest:.1f` dB from their
-# formula, behind the blur's pseudo-inverse {glue:text}`close_pinv:.1f` dB: its loss says nothing of the best network.
-# ```
-# ```{glue:figure} pictures
-# :name: fig-pictures
-# :alt: For each operator and a test image: both inputs, formula and network behind each, and the truth.
-#
-# Test images, $\sigma =$ {glue:text}`shown`. Under a formula: PSNR to the truth; under a network: to its formula.
-# ```
-#
-# On training images two gains are certain: $y$ is a scrambled $z$ and, independent of it, noise where nothing was
-# measured. Who sees a patch of $z$ could add such noise and play the agnostic: the aware optimum cannot be worse. A
-# blur allows no such argument: one pixel of $z$ is made of more of $y$ than the window holds. And to fit is not to
-# generalise: at $\sigma =$ {glue:text}`least`, {glue:text}`strong` gains {glue:text}`recite_train:+.1f` dB on training,
-# {glue:text}`recite_test:+.1f` dB on test images. It reads more of the image, so fewer training patches fit:
-# {glue:text}`few:.0f` effective samples against {glue:text}`many:.0f`, on training images. The network recites less
-# ({glue:text}`recite_net:+.1f` dB). What rare patches do to a network: {doc}`04_high_density`.
+# All solvers of an operator restore the same measurements. The gain is the PSNR to the truth of a solver that sees
+# $By$, less that of the solver of the same kind that sees $y$.
 
 # %% tags=["hide-input"]
-images = load_images(data, count=count, size=size, channels=1)
-generator = torch.Generator().manual_seed(seed)
-evaluated = evaluation_images(images[torch.randperm(count, generator=generator)], data, tested)
-options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
-solvers = inputs.experiments(images, lambdas, [architecture], patch_size=patch_size, steps=steps, **options)
-results = inputs.gains(solvers, evaluated, sigmas, baseline=AGNOSTIC, seed=seed + 1)
-shown, label, look = sorted(sigmas)[len(sigmas) // 2], "PSNR (dB)", {"inputs": list(solvers[BLUR])}
-rows = inputs.side_by_side(solvers, evaluated["test"], shown, baseline=AGNOSTIC, seed=seed)
-whole = results[results.region == "all"]
-aware = whole[whole.input != AGNOSTIC]
-keep(
-    gains=figures.input_lines(aware, "gain", "operator", "split", label="gain over agnostic (dB)", level=0, **look),
-    risks=figures.input_lines(whole, "psnr", "operator", "split", label=label, **look),
-    pictures=figures.gallery(rows, list(next(iter(rows.values()))), figures.note_input, cell=1.1),
+resampling = torch.Generator().manual_seed(seed)
+key = ["operator", "split", "solver", "input", "sigma"]
+aware = gained[gained.input != AGNOSTIC]
+gain = means_by_group(aware, "gain", key, generator=resampling)
+on_test = gain[gain.split == "test"]
+inputs = list(solvers[BLUR])
+show_figure(
+    figures.input_lines(on_test, "operator", "solver", inputs=inputs, label="gain (dB)", level=0),
+    name="fig-gains",
+    caption=f"""Gain over the agnostic solver of the same kind, on test images: mean and standard error over
+    {tested} images, resampled by photographs. Above the gray line it helps to see $By$. From left to right: the
+    formula, the best affine filter of a patch, and the trained networks.""",
+    alt="Gain against sigma for three operators, formula, affine filter and network; the blur's pseudo-inverse loses.",
 )
+
+# %% tags=["hide-input"]
+middle = sorted(sigmas)[len(sigmas) // 2]
+rows = side_by_side(solvers, clean["test"], middle, generator=torch.Generator().manual_seed(seed))
+show_figure(
+    figures.gallery(rows, list(next(iter(rows.values()))), figures.note_input, cell=1.0),
+    name="fig-aware-pictures",
+    caption=f"""Test images at $\\sigma = {middle:g}$. Below a formula stands its PSNR to the truth, below a network
+    its PSNR to the formula that sees the same input.""",
+    alt="For each operator: measurement, agnostic formula, the aware input, formula and network behind it, and truth.",
+)
+
+# %% [markdown]
+# On training images two of the gains cannot be negative, apart from chance. In inpainting and in Fourier sampling,
+# $y$ is made of $z$ and of independent noise where nothing was measured. Whoever sees $z$ could add such noise and
+# imitate the agnostic solver, so the best aware solver is at least as good. For a blur there is no such argument: a
+# pixel of $z$ is made of more pixels of $y$ than the window holds.
 
 # %% [markdown]
 # ## What the pre-inverse does to the noise
-# The pseudo-inverse of the blur amplifies fine noise until it fills every pixel of a patch. A whole image could be
-# blurred again; a window of {glue:text}`patch_size` pixels cannot. Second moments already say so.
 #
-# ```{glue:figure} noise
-# :name: fig-noise
-# :alt: Matrices of the patch noise covariance for six inputs: diagonal for the agnostic, striped for the others.
-#
-# The noise covariance $S = \Pi_k B B^\top \Pi_k^\top$ between the pixels of a patch, row by row. Below: the standard
-# deviation of the noise at a pixel in units of $\sigma$, and the largest eigenvalue of $S$ over the smallest.
-# ```
-# ```{glue:figure} affine
-# :name: tab-affine
-#
-# The best affine map of a patch, by $\sigma$: PSNR in dB on training images (directions with more signal than noise).
-# ```
-#
-# ## Who competes with whom, and what happens in the hole
-# Behind a mask, exact zeros tell the solver where it is: only positions with the same pattern in their window compete.
-# The agnostic solver must guess from the values whether it sees a hole; the last column of the table is what it loses.
-#
-# ```{glue:figure} strata
-# :name: fig-strata
-# :alt: Masks, strata in shades, and the number of competing positions: many far from the hole, few at its rim.
-#
-# One shade, one stratum: these positions compete with each other, and with no others. Behind a random mask almost every
-# position is alone, and draws on one pixel of each training image. Agnostic, all positions compete.
-# ```
-# ```{glue:figure} drawn
-# :name: tab-drawn
-#
-# Centre inpainting at $\sigma =$ {glue:text}`shown`, test images: pixels, competing positions (mean), effective number
-# of samples of the formula, of {glue:text}`count` times as many as compete, and what it gains over the agnostic one.
-# ```
-# ```{glue:figure} rim
-# :name: fig-rim
-# :alt: PSNR to the truth against sigma in four regions of centre inpainting, aware and agnostic, formula and network.
-#
-# Centre inpainting by what the window sees: all; the pixel but not all; something but not the pixel; nothing. Means and
-# standard errors. Deep in the hole the aware formula is a constant, the mean of these pixels over the training images.
-# ```
+# The pseudo-inverse of the blur amplifies fine noise until it fills every pixel. Someone who saw the whole image
+# could blur it again. A window of a few pixels does not allow that.
+
+# %%
+formulas = {
+    f"{operator}\n{label}": behind.formula
+    for operator in (BLUR, FOURIER)
+    for label, behind in solvers[operator].items()
+}
+covariances, amplified = {}, {}
+for label, formula in formulas.items():
+    B = formula.pre_inverse
+    covariances[label] = noise_covariance(B, patch_size, size, size)
+    amplified[label] = float(covariances[label][0, 0].sqrt())
 
 # %% tags=["hide-input"]
-formulas = {f"{op}\n{name}": formula for op in (BLUR, FOURIER) for name, (formula, _) in solvers[op].items()}
-parts = results[(results.operator == HOLE) & (results.region != "all")]
-drawn = inputs.drawn_on(solvers[HOLE], parts[(parts.sigma == shown) & (parts.split == "test")], baseline=AGNOSTIC)
-keep(
-    noise=figures.covariances(
-        {name: noise_covariance(f.pre_inverse, patch_size, size, size) for name, f in formulas.items()}
-    ),
-    affine=affine_table(formulas, sigmas),
-    strata=figures.competitors(inputs.competitions((HOLE, "random inpainting"), size, patch_size, seed=seed)),
-    drawn=drawn.style.format(precision=0).format("{:+.1f}", subset=drawn.columns[-1:]),
-    rim=figures.input_lines(parts, "psnr", "region", "split", label=label, **look),
+show_figure(
+    figures.covariances(covariances),
+    name="fig-noise-covariances",
+    caption="""The covariance $S$ of the noise between the pixels of a patch, row by row, divided by its largest
+    entry. Below: the standard deviation of the noise at a pixel in units of $\\sigma$, and the ratio of the largest
+    to the smallest eigenvalue of $S$.""",
+    alt="Matrices of the noise covariance of a patch for six inputs: diagonal for the agnostic, else striped.",
+)
+
+# %% tags=["hide-input"]
+show_table(
+    affine_table(formulas, sigmas),
+    name="tab-affine",
+    caption="""The best affine map of a patch, by $\\sigma$: PSNR to the truth in dB on the training images,
+    computed from second moments, and in brackets the number of directions of the patch that hold more signal than
+    noise.""",
 )
 
 # %% [markdown]
-# ## The claim
-# It would be wrong if the aware formula had the larger risk where it cannot (by 3 standard errors); if the blur's
-# pseudo-inverse did not lose; or if, where formulas differ by over 1 dB at $\sigma \ge 0.2$, other networks did not.
+# ## Who competes with whom, and what happens in the hole
+#
+# Behind a mask, exact zeros tell the solver where it is: only positions with the same pattern of hidden pixels in
+# their window compete. The agnostic solver has to guess from the values whether it sees a hole; there all positions
+# compete.
+
+# %% tags=["hide-input"]
+show_figure(
+    figures.competitors(competitions((HOLE, "random inpainting"), size, patch_size, seed=seed)),
+    name="fig-strata",
+    caption="""Positions of one shade compete with each other and with no others. Behind a random mask almost every
+    position is alone, and draws on one pixel of each training image.""",
+    alt="Masks, competing positions in shades, and their number: many far from the hole, few at its rim.",
+)
 
 # %%
-deep = inputs.deep_error(solvers[HOLE][PINV][0], evaluated["test"][:2], shown, generator=generator)
-assert deep < 1e-4, "where nothing is seen, the mean"
-gain = aware.groupby(["operator", "input", "split", "solver", "sigma"]).gain
-mean, error = gain.mean(), gain.sem()
-exact, learned = (mean.xs(solver, level="solver") for solver in ("LE-MMSE", architecture))
-lost = aware[(aware.solver == "LE-MMSE") & (aware.split == "training")].groupby(["operator", "sigma"]).lost
-clear = exact[(exact.abs() > 1) & (exact.index.get_level_values("sigma") >= 0.2)].drop((BLUR, PINV), errors="ignore")
-held = {
-    "nothing is lost with the noise of what was not measured": (lost.mean() < 3 * lost.sem())[[HOLE, FOURIER]].all(),
-    "the aware formula gains in inpainting": (exact[HOLE, PINV].xs(shown, level="sigma") > 0).all(),
-    "behind the pseudo-inverse of the blur it loses": (exact[BLUR, PINV].xs(shown, level="sigma") < -0.5).all(),
-    "the networks go the same way, but for the one behind it": (learned[clear.index] * clear > 0).all(),
-}
-print(mean.unstack("sigma").round(2).to_string())
-check_claim(held, preset, strict=strict)
+inpainting = solvers[HOLE]
+regions = errors_by_region(
+    inpainting,
+    clean,
+    sigmas,
+    groups=groups,
+    seed=seed + 1,
+)
+drawn_at = regions[(regions.split == "test") & (regions.sigma == middle)]
+drawn = drawn_on(inpainting, drawn_at)
 
-# %% tags=["remove-cell"]
-strong, least = list(solvers[BLUR])[-1], min(sigmas)
-samples = whole.groupby(["operator", "split", "sigma", "input"]).effective.median()[BLUR, "training", least]
-close = whole[whole.solver == architecture].groupby(["operator", "input"]).closeness.mean()
-said = ("count", "data", "patch_size", "architecture", "steps", "batch_size", "tested", "shown", "least", "strong")
-keep(**{name: globals()[name] for name in said}, close_rest=close.drop((BLUR, PINV)).mean())
-keep(few=samples[strong], many=samples[AGNOSTIC], recite_net=learned[BLUR, strong, "training", least])
-told = (mean.map("{:+.1f} ± ".format) + error.map("{:.1f}".format)).xs(("test", "LE-MMSE", shown), level=(2, 3, 4))
-keep(gain_hole=told[HOLE, PINV], gain_fourier=told[FOURIER, PINV])
-keep(gain_pinv=told[BLUR, PINV], gain_best=told[BLUR, strong], close_pinv=close[BLUR, PINV])
-keep(recite_train=exact[BLUR, strong, "training", least], recite_test=exact[BLUR, strong, "test", least])
+# %% tags=["hide-input"]
+names = {
+    "region": "region",
+    "pixels": "pixels",
+    "competing": "competing positions",
+    "effective": "effective patches, aware",
+    "agnostic": "effective patches, agnostic",
+    "gain": "gain (dB)",
+}
+text = drawn.copy().astype(object)
+for column in ("competing", "effective", "agnostic"):
+    text[column] = [figures.rounded(value) for value in drawn[column]]
+text["gain"] = [f"{value:+.1f}" for value in drawn.gain]
+show_table(
+    text.rename(columns=names),
+    name="tab-drawn",
+    caption=f"""Inpainting at $\\sigma = {middle:g}$, test images, by what the window sees. *Clear*: all of it.
+    *Rim, seen*: the pixel, but not all. *Rim, hidden*: something, but not the pixel. *Deep*: nothing. A position
+    can draw on {count} patches, one of each training image, for every competing position. *Gain*: of the aware
+    formula over the agnostic one, mean over images.""",
+)
+
+# %% tags=["hide-input"]
+by_region = means_by_group(
+    regions[regions.split == "test"], "psnr", ["region", "solver", "input", "sigma"], generator=resampling
+)
+show_figure(
+    figures.input_lines(by_region, "region", "solver", inputs=inputs, label="PSNR (dB)"),
+    name="fig-rim",
+    caption="""Inpainting, test images: PSNR to the truth in the regions of [the table](#tab-drawn), mean and
+    standard error. Deep in the hole the aware formula is a constant: the mean of the pixels deep in the hole over
+    all training images.""",
+    alt="PSNR to the truth against sigma in four regions of inpainting, aware and agnostic, formula and network.",
+)
+
+# %% [markdown]
+# ## Do the networks follow the formula of their own input?
+#
+# A network that sees $By$ should be nearer to the formula that sees $By$ than to anything simpler. The controls are
+# the affine filter of the same input, the formula of the same input with a smaller window, and the formulas of the
+# other inputs.
+
+# %%
+nearness = input_margins(pairs, solvers, generator=resampling)
+start = sure_from(nearness)
+
+# %% tags=["hide-input"]
+margin_text = nearness[nearness.split == "test"].copy()
+margin_text["text"] = [figures.plus_minus(m, e) for m, e in zip(margin_text.margin, margin_text.error, strict=True)]
+wide = margin_text.pivot(index=["operator", "input"], columns="sigma", values="text")
+wide = wide.rename(columns=lambda s: f"{s:g}").reset_index()
+wide.columns.name = None
+show_table(
+    wide,
+    name="tab-aware-margins",
+    caption=f"""By how much the networks are nearer to the formula of their own input than to the nearest control,
+    in dB of PSNR, by $\\sigma$: mean ± standard error over {tested} test images. Where the number is negative, a
+    control is nearer.""",
+)
+
+# %%
+by_solver = (
+    gained[gained.input != AGNOSTIC]
+    .pivot(
+        index=["operator", "input", "split", "sigma", "image"],
+        columns="solver",
+        values="gain",
+    )
+    .dropna()
+)
+difference = by_solver[NETWORK] - by_solver[FORMULA]
+apart = difference.groupby("sigma").mean()
+spread = difference.abs().groupby("sigma").mean()
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+Markdown(f"""What a network gains from its input need not be what the formula gains. Image by image, the two gains
+differ by {spread.loc[max(sigmas)]:.1f} dB on average at $\\sigma = {max(sigmas):g}$ and by
+{spread.loc[min(sigmas)]:.1f} dB at $\\sigma = {min(sigmas):g}$, over the operators and inputs that have networks.
+The gain of the networks is {apart.loc[min(sigmas)]:+.1f} dB from that of the formulas at $\\sigma =
+{min(sigmas):g}$, on average.""")
+
+# %% [markdown]
+# ## The answer, and what would prove it wrong
+#
+# The answer would be wrong if, on training images, the aware formula of inpainting or Fourier sampling had a larger
+# risk than the agnostic one, by more than three standard errors; if the formula did not lose behind the
+# pseudo-inverse of the blur, or if only the formula lost and not the affine filter; or if networks were nearer to a
+# control than to the formula of their own input, at a noise level for which the answer says otherwise.
+
+# %% tags=["hide-input"]
+strong = inputs[-1]
+of_formula = gain[(gain.solver == FORMULA) & (gain.split == "test") & (gain.sigma == middle)]
+of_formula = of_formula.set_index(["operator", "input"])
+quoted = {place: f"{figures.plus_minus(row['mean'], row.error)} dB" for place, row in of_formula.iterrows()}
+hole, fourier, blur, tikhonov = (
+    quoted[place] for place in ((HOLE, PINV), (FOURIER, PINV), (BLUR, PINV), (BLUR, strong))
+)
+sure = nearness[nearness.sigma >= (start or float("inf"))]
+if start is None:
+    followed = f"""At $\\sigma = {max(sigmas):g}$ at least one network is not clearly nearer to the formula of its
+    own input than to every control."""
+else:
+    followed = f"""Every network is nearer to the formula of its own input than to any control, by
+    {sure.margin.min():.1f} dB or more, from $\\sigma = {start:g}$ to {max(sigmas):g}"""
+    below = nearness[nearness.sigma < start]
+    if below.empty:
+        followed += "."
+    else:
+        worst = below.loc[below.margin.idxmin()]
+        followed += f"""; below that at least one is not ({worst.operator}, {worst.input}: {worst.margin:+.1f} dB at
+        $\\sigma = {worst.sigma:g}$)."""
+show_answer(f"""It depends on what $B$ does to the noise inside a patch. The formula on {tested} test images at
+$\\sigma = {middle:g}$ gains {hole} where $B$ erases the noise of hidden pixels, and {fourier} where it erases that
+of frequencies that were not measured. Behind the pseudo-inverse of a blur, which amplifies noise, its gain is
+{blur}; behind {strong}, which hardly amplifies it, {tikhonov}. {followed} Nothing is claimed about a network behind
+the pseudo-inverse of the blur: none was trained.""")
+
+# %% tags=["hide-input"]
+blurred = solvers[BLUR][AGNOSTIC].formula
+y = blurred.physics.measure(clean["test"][:1], middle, generator=torch.Generator().manual_seed(seed))
+assert formula_error(blurred, y, middle) < 1e-5, "the engine must agree with the formula"
+deep = deep_error(solvers[HOLE][PINV].formula, clean["test"][:2], middle, generator=torch.Generator().manual_seed(seed))
+assert deep < 1e-4, "where nothing is seen, the aware formula must be a mean over training images"
+assert amplified[f"{BLUR}\n{PINV}"] > 100, "the pseudo-inverse of the blur must amplify the noise"
+lost = means_by_group(
+    aware[(aware.solver == FORMULA) & (aware.split == "training") & aware.operator.isin([HOLE, FOURIER])],
+    "lost",
+    ["operator", "sigma"],
+    generator=resampling,
+)
+at_middle = gain[(gain.sigma == middle) & gain.solver.isin([FORMULA, AFFINE])]
+behind_blur = at_middle[(at_middle.operator == BLUR) & (at_middle.input == PINV)]
+at_middle = at_middle[(at_middle.solver == FORMULA) & (at_middle.split == "test") & (at_middle.operator != BLUR)]
+statements = {
+    "On training images the aware formula of inpainting and Fourier sampling is not worse than the agnostic one.": (
+        lost["mean"] < 3 * lost.error
+    ).all(),
+    f"On test images at sigma = {middle:g} it is not worse either, by more than three standard errors.": (
+        at_middle["mean"] > -3 * at_middle.error
+    ).all(),
+    f"Behind the pseudo-inverse of the blur formula and affine filter lose at sigma = {middle:g}.": (
+        behind_blur["mean"] < -3 * behind_blur.error
+    ).all(),
+    "From sigma = 0.4 on, no control is nearer to a network than the formula of its own input is.": (
+        nearness.margin > -3 * nearness.error
+    )[nearness.sigma >= 0.4].all(),
+}
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(
+    gain_hole=float(of_formula.loc[(HOLE, PINV), "mean"]),
+    gain_fourier=float(of_formula.loc[(FOURIER, PINV), "mean"]),
+    gain_pinv=float(of_formula.loc[(BLUR, PINV), "mean"]),
+    gain_tikhonov=float(of_formula.loc[(BLUR, strong), "mean"]),
+    margin=float(nearness[nearness.sigma >= 0.4].margin.min()),
+)
 
 # %% [markdown]
 # ## Try it
-# - `lemmse run 03 -p patch_size 9 -p strict False`: a window almost wide enough to undo the amplified noise.
-# - `lambdas [0.1, 10.0]`: towards the adjoint of the blur, which amplifies nothing.
-# - `count 50`: at the rim the aware formula has few competitors left.
+#
+# - `lemmse run 03 -p patch_size 9 -p strict False`: a window that is almost wide enough to undo the amplified noise.
+# - `lemmse run 03 -p lambdas "[0.1, 10.0]"`: towards the adjoint of the blur, which amplifies nothing.
+# - `lemmse run 03 -p count 50`: at the rim of the hole the aware formula has few patches left to draw on.

@@ -6,111 +6,122 @@ risk of LE-MMSE on its own N training images, and R'(N) its risk on new images. 
     R(N) <= R(N + 1) <= R* <= R'(N).
 
 For the minimum of a mean of N + 1 risks, each over N images, is no less than the mean of the minima, and R* belongs to
-a map that need not be the best for any one set. A cell (N, P) is said to memorise where R(N) < R'(N) / 2.
+a map that need not be the best for any one set.
+
+On real images R'(N) / R(N) can also differ from one because the new images are harder. The affine filter shows by how
+much: its C P^2 + 1 numbers cannot hold an image. With A and A' its risks on the same images, the gap is
+
+    10 log10 (R'(N) / R(N)) - 10 log10 (A' / A)        in dB,
+
+and a cell (N, P) is said to memorize where it is above 3 dB: training images are restored twice as well as their
+difficulty explains.
 """
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from lemmse.analysis.evaluate import EQUAL, FORMULA, decibel, restore_each, restorers, squared_distances
+from lemmse.analysis.controls import AFFINE
+from lemmse.analysis.evaluate import EQUAL, FORMULA, restore_each, squared_distances
+from lemmse.analysis.uncertainty import bootstrap_by_group
+from lemmse.estimators.affine import AffineMMSE
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
-from lemmse.networks.architectures import Solver
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CELL = ["sigma", "count", "patch_size"]
-MEMORISED = 10 * math.log10(2)  # dB, of the gap: the risk on training images is half of that on new ones
+MEMORISED = 10 * math.log10(
+    2
+)  # dB, of the gap: training images are restored twice as well as their difficulty explains
 _LEAST = 10 ** (-EQUAL / 10)  # a risk below it is rounding
 
 
 def image_risks(
     formula: LocalEquivariantMMSE,
-    evaluated: dict[str, Tensor],
+    affine: AffineMMSE,
+    evaluated: Mapping[str, Tensor],
     sigmas: Iterable[float],
     *,
-    net: Solver | None = None,
+    groups: Mapping[str, Sequence[object]],
     seed: int,
 ) -> pd.DataFrame:
-    """One row for each split, sigma and image: the cell (N, P) of the formula, B = I.
+    """The risks of one cell (N, P), image by image.
 
     Args:
-        formula: the LE-MMSE estimator.
+        formula: the LE-MMSE estimator of the cell.
+        affine: the affine filter of the same patch size.
         evaluated: clean images (Q, C, H, W) by split.
         sigmas: standard deviations of the noise.
-        net: a network that was trained on the images of the formula, or None.
+        groups: for each split, what each image was cut from, see `lemmse.data.groups.image_groups`.
         seed: of the noise, which depends on it and on the images alone, so that cells are compared on the same
             measurements.
 
     Returns:
-        A frame with the columns sigma, split, image, risk (mean squared error per pixel), effective (median over pixels
-        of the effective number of samples), and with a network network_risk and network_formula (PSNR in dB, at most
-        `EQUAL`).
+        One row for each split, sigma and image, with the columns sigma, count (N), patch_size, split, image, group,
+        risk (mean squared error per pixel of the formula), affine_risk (that of the affine filter) and effective (the
+        median over pixels of the effective number of patches).
     """
     import pandas as pd
 
-    solvers = restorers(formula, {} if net is None else {"network": net})
+    cell = {"count": len(formula.images), "patch_size": formula.patch_size}
+    solvers = {FORMULA: formula, AFFINE: affine}
     parts = []
     for restored in restore_each(solvers, formula.physics, evaluated, sigmas, seed=seed, progress=False):
-        estimates, x = restored.estimates, restored.truth
+        effective = restored.posteriors[FORMULA].effective_samples.double().flatten(1).median(1).values
         columns = {
-            "risk": squared_distances(estimates[FORMULA], x),
-            "effective": restored.posteriors[FORMULA].effective_samples.double().flatten(1).median(1).values,
+            "risk": squared_distances(restored.estimates[FORMULA], restored.truth).cpu(),
+            "affine_risk": squared_distances(restored.estimates[AFFINE], restored.truth).cpu(),
+            "effective": effective.cpu(),
         }
-        if net is not None:
-            columns["network_risk"] = squared_distances(estimates["network"], x)
-            columns["network_formula"] = decibel(squared_distances(estimates["network"], estimates[FORMULA]))
-        frame = pd.DataFrame({name: values.cpu() for name, values in columns.items()})
-        frame = frame.rename_axis("image").reset_index()
-        parts.append(frame.assign(sigma=restored.sigma, split=restored.split))
+        about = {"sigma": restored.sigma, **cell, "split": restored.split, "group": list(groups[restored.split])}
+        parts.append(pd.DataFrame({"image": range(len(effective)), **columns}).assign(**about))
     return pd.concat(parts, ignore_index=True)
 
 
-def to_text(frame: pd.DataFrame) -> str:
-    """A frame as a text that a notebook can glue, six significant digits."""
-    return frame.to_csv(index=False, float_format="%.6g")
+def risk_gaps(frame: pd.DataFrame, *, generator: torch.Generator, draws: int = 1000) -> pd.DataFrame:
+    """The gap of each cell between training and new images, beyond what their difficulty explains.
 
+    Args:
+        frame: as of `image_risks`, with the splits "training" and "test".
+        generator: source of the resampling, on the CPU.
+        draws: how often images are resampled, by groups.
 
-def from_sweep(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The frames that the runs of a sweep glued as texts in `column`, one below the other, with count and patch_size.
-
-    Raises ValueError, naming the first, if a run is not complete.
+    Returns:
+        One row for each sigma, count and patch_size, with the columns training and test (mean risks), difficulty (the
+        gap of the affine filter, dB), gap (that of the formula less the difficulty, dB) and error (its standard error).
     """
     import pandas as pd
 
-    for run in table[table["status"] != "complete"].itertuples():
-        raise ValueError(f"the run at count {run.count}, patch_size {run.patch_size} is {run.status}: {run.failure}")
-    texts = zip(table["count"], table["patch_size"], table[column], strict=True)
-    frames = [pd.read_csv(io.StringIO(text)).assign(count=int(n), patch_size=int(p)) for n, p, text in texts]
-    return pd.concat(frames, ignore_index=True)
-
-
-def risk_gaps(frame: pd.DataFrame, risk: str = "risk") -> pd.DataFrame:
-    """For each sigma, count and patch_size: training and test risk, mean over images, and their gap in dB.
-
-    The gap is `10 log10(test / training)`; beyond `MEMORISED` the cell memorises. error: its standard error, from those
-    of the two means. frame: as of `from_sweep`, with the splits "training" and "test".
-    """
-    import pandas as pd
-
-    groups = frame.dropna(subset=risk).groupby(["split", *CELL])[risk]
-    mean, error = groups.mean().clip(lower=_LEAST), groups.sem()
-    relative = (error / mean).pow(2)
-    gaps = pd.DataFrame({split: mean[split] for split in ("training", "test")})
-    gaps["gap"] = 10 * (gaps["test"] / gaps["training"]).map(math.log10)
-    gaps["error"] = 10 / math.log(10) * (relative["training"] + relative["test"]).pow(0.5)
-    return gaps.reset_index()
+    rows = []
+    for key, cell in frame.groupby(CELL):
+        means, drawn = {}, {}
+        for split, images in cell.groupby("split"):
+            risks = torch.tensor(
+                images[["risk", "affine_risk"]].to_numpy().copy(), dtype=torch.float64, device="cpu"
+            ).clamp_min(_LEAST)
+            means[split] = risks.mean(0)
+            drawn[split] = bootstrap_by_group(risks, images.group.to_list(), generator, draws)
+        apart = 10 * (means["test"] / means["training"]).log10()  # of the formula, of the affine filter
+        resampled = 10 * (drawn["test"] / drawn["training"]).log10()
+        numbers = {
+            "training": float(means["training"][0]),
+            "test": float(means["test"][0]),
+            "difficulty": float(apart[1]),
+            "gap": float(apart[0] - apart[1]),
+            "error": float((resampled[:, 0] - resampled[:, 1]).std()),
+        }
+        rows.append(dict(zip(CELL, key, strict=True)) | numbers)
+    return pd.DataFrame(rows)
 
 
 def memorised_below(gaps: pd.DataFrame) -> pd.DataFrame:
-    """The noise level under which a cell memorises: rows count, columns patch_size.
+    """The noise level under which a cell memorizes: rows count, columns patch_size.
 
     Where the gap crosses `MEMORISED`, linear in log sigma between the levels of `gaps`; 0 if it is under it at all of
     them, infinite if it is still over it at the highest.
@@ -130,29 +141,31 @@ def memorised_below(gaps: pd.DataFrame) -> pd.DataFrame:
     return gaps.groupby(["count", "patch_size"])[["sigma", "gap"]].apply(crossing).unstack()
 
 
-def best_patch_sizes(frame: pd.DataFrame, *, resamples: int, generator: torch.Generator) -> pd.DataFrame:
+def best_patch_sizes(frame: pd.DataFrame, *, generator: torch.Generator, draws: int = 1000) -> pd.DataFrame:
     """The patch size of least test risk, for each sigma and count, and how sure that is.
 
-    Columns: sigma, count, best, low, high (the 5 % and 95 % quantiles of the best over `resamples` bootstrap draws of
-    the test images, every patch size on the same draw), share (of the draws that agree with best).
+    Args:
+        frame: as of `image_risks`.
+        generator: source of the resampling, on the CPU.
+        draws: how often the test images are resampled, by groups; every patch size is judged on the same draw.
+
+    Returns:
+        One row for each sigma and count, with the columns sigma, count, best, low and high (the 5 % and 95 % quantiles
+        of the best over the draws).
     """
     import pandas as pd
 
     rows = []
     test = frame[frame["split"] == "test"]
+    ends = torch.tensor([0.05, 0.95], dtype=torch.float64, device="cpu")
     for (sigma, count), part in test.groupby(["sigma", "count"]):
-        risks = part.pivot(index="image", columns="patch_size", values="risk")
-        sizes = torch.from_numpy(risks.columns.to_numpy())
-        values = torch.from_numpy(risks.to_numpy())
-        best = sizes[values.mean(0).argmin()]
-        draws = torch.randint(
-            len(values), (resamples, len(values)), generator=generator, dtype=torch.int64, device=generator.device
+        table = part.pivot(index=["image", "group"], columns="patch_size", values="risk")
+        sizes, risks = (
+            torch.tensor(list(table.columns), dtype=torch.float64),
+            torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu"),
         )
-        found = sizes[values[draws].mean(1).argmin(1)]
-        low, high = found.double().quantile(
-            torch.tensor([0.05, 0.95], dtype=torch.float64, device=found.device), interpolation="nearest"
-        )
-        share = (found == best).double().mean()
-        measured = {"best": int(best), "low": int(low), "high": int(high), "share": float(share)}
-        rows.append({"sigma": sigma, "count": count, **measured})
+        best = sizes[risks.mean(0).argmin()]
+        means = bootstrap_by_group(risks, table.index.get_level_values("group").to_list(), generator, draws)
+        low, high = sizes[means.argmin(1)].quantile(ends, interpolation="nearest")
+        rows.append({"sigma": sigma, "count": count, "best": int(best), "low": int(low), "high": int(high)})
     return pd.DataFrame(rows)

@@ -10,14 +10,17 @@ Around a hidden pixel the P x P window decides what a local solver can know. The
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lemmse.analysis.evaluate import FORMULA, decibel, restore_each, restore_one, restorers
-from lemmse.analysis.experiment import experiment
+from lemmse.analysis.controls import AFFINE, half_and_double, patch_size_control, with_patch_size
+from lemmse.analysis.evaluate import FORMULA, TRUTH, BehindPreInverse, Restorer, compare, decibel, restore_each
+from lemmse.analysis.experiment import Training
+from lemmse.analysis.margins import margins
+from lemmse.analysis.second_moments import affine_beside
 from lemmse.checks import check_patch_size
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import Solver
@@ -28,13 +31,26 @@ from lemmse.physics.operators import Inpainting
 if TYPE_CHECKING:
     import pandas as pd
 
-Solvers = tuple[LocalEquivariantMMSE, dict[str, Solver]]  # what `experiment` returns
 AGNOSTIC, PINV = "agnostic", "pseudo-inverse"
 HOLE, BLUR = "centre inpainting", "Gaussian blur"
+NETWORK = "network"
+WITHOUT_NETWORK = [(BLUR, PINV)]  # the noise of its z has hundreds of times the deviation sigma
+
+
+class Behind(NamedTuple):
+    """The solvers that see one input `z = B y`.
+
+    Attributes:
+        formula: LE-MMSE.
+        network: a network that was trained on the images of the formula, or None.
+    """
+
+    formula: LocalEquivariantMMSE
+    network: Solver | None
 
 
 def shared_inputs(lambdas: Iterable[float]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Which inputs the analyses compare, for each operator by name: the options of its B for `experiment`.
+    """Which inputs the analyses compare, for each operator by name: the options of its B for `Training.network`.
 
     The measurement, `AGNOSTIC`, and z behind the pseudo-inverse, `PINV`, of centre inpainting, a blur and
     Fourier sampling; for the blur also "Tikhonov LAMBDA" for each of lambdas.
@@ -44,20 +60,149 @@ def shared_inputs(lambdas: Iterable[float]) -> dict[str, dict[str, dict[str, Any
     return {HOLE: both, BLUR: both | tikhonov, FOURIER: both}
 
 
-def experiments(
-    images: Tensor, lambdas: Iterable[float], architectures: Iterable[str], *, seed: int, **options: Any
-) -> dict[str, dict[str, Solvers]]:
-    """`experiment` for each operator and label of `shared_inputs(lambdas)`.
+def solvers_behind(
+    images: Tensor, lambdas: Iterable[float], training: Training, architecture: str, *, patch_size: int
+) -> dict[str, dict[str, Behind]]:
+    """The formula and a network for each operator and input of `shared_inputs(lambdas)`.
 
-    seed: of masks and trainings. options: what `experiment` takes. The inputs of an operator share one physics.
+    Args:
+        images: (N, C, H, W), the training images.
+        lambdas: of the Tikhonov inverses of the blur.
+        training: how the networks are trained; its seed is also that of the operators.
+        architecture: of the networks.
+        patch_size: P, odd.
+
+    Returns:
+        By operator and input. All inputs of an operator share one physics. The inputs of `WITHOUT_NETWORK` have none.
     """
-    found, chosen = {}, list(architectures)
+    found: dict[str, dict[str, Behind]] = {}
     for operator, inputs in shared_inputs(lambdas).items():
-        physics = make_operator(operator, *images.shape[-2:], torch.Generator().manual_seed(seed))
-        found[operator] = {
-            label: experiment(images, physics, chosen, seed=seed, **options, **B) for label, B in inputs.items()
-        }
+        physics = make_operator(operator, *images.shape[-2:], torch.Generator().manual_seed(training.seed))
+        found[operator] = {}
+        for label, B in inputs.items():
+            formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size, **B)
+            network = None
+            if (operator, label) not in WITHOUT_NETWORK:
+                network = training.network(architecture, images, physics, patch_size=patch_size, **B)
+            found[operator][label] = Behind(formula, network)
     return found
+
+
+def restorers_behind(behind: Mapping[str, Behind]) -> dict[tuple[str, str], Restorer]:
+    """All restorers behind the inputs of one operator, by input and kind.
+
+    The kinds are `FORMULA`, `AFFINE`, the formula of half the radius of the window, and `NETWORK` where there is one.
+    """
+    found: dict[tuple[str, str], Restorer] = {}
+    for label, (formula, network) in behind.items():
+        found[label, FORMULA] = formula
+        found[label, AFFINE] = affine_beside(formula)
+        for patch_size in half_and_double(formula.patch_size):
+            if patch_size < formula.patch_size:
+                found[label, patch_size_control(patch_size)] = with_patch_size(formula, patch_size)
+        if network is not None:
+            found[label, NETWORK] = BehindPreInverse(network, formula.pre_inverse)
+    return found
+
+
+def compare_inputs(
+    solvers: Mapping[str, Mapping[str, Behind]],
+    evaluated: Mapping[str, Tensor],
+    sigmas: Iterable[float],
+    *,
+    groups: Mapping[str, Sequence[object]],
+    seed: int,
+) -> pd.DataFrame:
+    """`evaluate.compare` for the restorers of each operator, which share its measurements.
+
+    Args:
+        solvers: of `solvers_behind`.
+        evaluated: clean images (Q, C, H, W) by split.
+        sigmas: standard deviations of the noise.
+        groups: for each split, what each image was cut from.
+        seed: of the noise.
+
+    Returns:
+        The rows of `evaluate.compare` with a column operator; a solver is named "INPUT KIND", see `solver_name`.
+    """
+    import pandas as pd
+
+    levels, frames = list(sigmas), []
+    for operator, behind in solvers.items():
+        physics = next(iter(behind.values())).formula.physics
+        named = {solver_name(*key): restorer for key, restorer in restorers_behind(behind).items()}
+        pairs = compare(named, physics, evaluated, levels, seed=seed, groups=groups)
+        frames.append(pairs.assign(operator=operator))
+    return pd.concat(frames, ignore_index=True)
+
+
+def solver_name(label: str, kind: str) -> str:
+    """How a table names a solver, for instance "agnostic network"."""
+    return f"{label} {kind}"
+
+
+def gains(pairs: pd.DataFrame, solvers: Mapping[str, Mapping[str, Behind]]) -> pd.DataFrame:
+    """What each solver gains over the solver of its kind that sees the measurement itself.
+
+    Args:
+        pairs: of `compare_inputs`.
+        solvers: of `solvers_behind`.
+
+    Returns:
+        One row for each operator, split, sigma, image, input and solver (`FORMULA`, `AFFINE` or `NETWORK`), with the
+        group and the columns psnr (to the truth, dB), gain (psnr less that of the agnostic solver, dB) and lost (the
+        same of the mean squared error).
+    """
+    import pandas as pd
+
+    key = ["operator", "split", "sigma", "image", "group"]
+    to_truth = pairs[pairs["other"] == TRUTH].set_index(key)
+    rows = []
+    for operator, behind in solvers.items():
+        for label in behind:
+            for kind in (FORMULA, AFFINE, NETWORK):
+                here, agnostic = (
+                    to_truth.loc[[operator]].query("one == @name")
+                    for name in (solver_name(label, kind), solver_name(AGNOSTIC, kind))
+                )
+                gained = {"psnr": here["psnr"], "gain": here["psnr"] - agnostic["psnr"]}
+                frame = pd.DataFrame({**gained, "lost": here["mse"] - agnostic["mse"]}).dropna()
+                rows.append(frame.reset_index().assign(input=label, solver=kind))
+    return pd.concat(rows, ignore_index=True)
+
+
+def input_margins(
+    pairs: pd.DataFrame, solvers: Mapping[str, Mapping[str, Behind]], *, generator: torch.Generator
+) -> pd.DataFrame:
+    """By how much each network is nearer to the formula with its own input than to every control.
+
+    The controls are the affine filter and the formula of half the radius of the window, behind the same input, and the
+    formulas behind the other inputs of the operator.
+
+    Args:
+        pairs: of `compare_inputs`.
+        solvers: of `solvers_behind`.
+        generator: source of the resampling, on the CPU.
+
+    Returns:
+        The rows of `margins.margins`, with the columns operator and input.
+    """
+    import pandas as pd
+
+    tables = []
+    for operator, behind in solvers.items():
+        part = pairs[pairs["operator"] == operator]
+        kinds = restorers_behind(behind)
+        for label in (label for label, kind in kinds if kind == NETWORK):
+            rivals = [
+                solver_name(other, kind)
+                for other, kind in kinds
+                if (kind == FORMULA and other != label) or (other == label and kind not in (FORMULA, NETWORK))
+            ]
+            own = [solver_name(label, kind) for kind in (NETWORK, FORMULA)]
+            table = margins(part, own[:1], rivals, formula=own[1], generator=generator)
+            tables.append(table.assign(operator=operator, input=label))
+    return pd.concat(tables, ignore_index=True)
 
 
 def window_regions(mask: Tensor, patch_size: int) -> dict[str, Tensor]:
@@ -72,77 +217,54 @@ def window_regions(mask: Tensor, patch_size: int) -> dict[str, Tensor]:
 
 
 def errors_by_region(
-    solvers: dict[str, Solvers], evaluated: dict[str, Tensor], sigmas: Iterable[float], *, seed: int
-) -> pd.DataFrame:
-    """Errors of the solvers behind each input, all on the same measurements.
-
-    Args:
-        solvers: formula and networks for each label of an input, all of one physics.
-        evaluated: clean images (Q, C, H, W) by split.
-        sigmas: standard deviations of the noise.
-        seed: of the noise, see `evaluate.restore_each`.
-
-    Returns:
-        One row for each split, sigma, input, solver ("LE-MMSE" or a network), image and region ("all", and for
-        inpainting those of `window_regions`). Columns: psnr and closeness, the PSNR over the region to the truth and to
-        LE-MMSE in dB, at most 100, and effective, the effective number of samples of LE-MMSE (geometric mean).
-
-    Raises:
-        ValueError: if the physics differ.
-    """
-    import pandas as pd
-
-    (first, *others) = (formula for formula, _ in solvers.values())
-    if any(other.physics is not first.physics for other in others):
-        raise ValueError("the solvers need one physics, so that they can share their measurements")
-    regions = {"all": torch.ones(first.shape[1:], dtype=torch.bool, device=first.device)}
-    if isinstance(first.physics, Inpainting):
-        mask = first.physics.mask_on(*first.shape[1:]).to(first.device)
-        regions |= window_regions(mask, first.patch_size)
-    behind = {
-        (label, "LE-MMSE" if name == FORMULA else name): solver
-        for label, (formula, nets) in solvers.items()
-        for name, solver in restorers(formula, nets).items()
-    }
-    rows = []
-    for restored in restore_each(behind, first.physics, evaluated, sigmas, seed=seed):
-        for (label, solver), estimate in restored.estimates.items():
-            posterior = restored.posteriors[label, "LE-MMSE"]
-            effective = posterior.effective_samples.double().log()
-            errors = torch.stack([(estimate - x).double().square().mean(1) for x in (restored.truth, posterior.mean)])
-            for region, inside in regions.items():
-                psnr, closeness = decibel(errors[..., inside].mean(-1)).cpu()
-                columns = {"psnr": psnr, "closeness": closeness, "effective": effective[:, inside].mean(-1).exp().cpu()}
-                frame = pd.DataFrame(columns).rename_axis("image").reset_index()
-                about = {"split": restored.split, "sigma": restored.sigma, "input": label, "solver": solver}
-                rows.append(frame.assign(**about, region=region))
-    return pd.concat(rows, ignore_index=True)
-
-
-def gains(
-    solvers: dict[str, dict[str, Solvers]],
-    evaluated: dict[str, Tensor],
+    behind: Mapping[str, Behind],
+    evaluated: Mapping[str, Tensor],
     sigmas: Iterable[float],
     *,
-    baseline: str,
+    groups: Mapping[str, Sequence[object]],
     seed: int,
 ) -> pd.DataFrame:
-    """`errors_by_region` for each operator of `solvers`, with columns operator, gain, lost.
+    """Errors of formula and network behind each input of an inpainting, region by region.
 
-    gain: psnr less that of the same solver, image, noise and region behind the input `baseline`, in dB. lost: the same
-    of the mean squared error.
+    Args:
+        behind: the solvers of an inpainting, by input; all of one physics.
+        evaluated: clean images (Q, C, H, W) by split.
+        sigmas: standard deviations of the noise.
+        groups: for each split, what each image was cut from.
+        seed: of the noise.
+
+    Returns:
+        One row for each split, sigma, input, solver, image and region of the mask, with the group and the columns psnr
+        (over the region, to the truth, dB) and effective (the effective number of patches of the formula, geometric
+        mean).
+
+    Raises:
+        ValueError: if the physics differ, or are no inpainting.
     """
     import pandas as pd
 
-    levels = list(sigmas)
-    frames = [
-        errors_by_region(behind, evaluated, levels, seed=seed).assign(operator=operator)
-        for operator, behind in solvers.items()
-    ]
-    frame = pd.concat(frames).set_index(["operator", "split", "sigma", "solver", "image", "region"])
-    of_baseline = frame[frame.input == baseline].psnr.reindex(frame.index)
-    frame["gain"], frame["lost"] = frame.psnr - of_baseline, 10 ** (-frame.psnr / 10) - 10 ** (-of_baseline / 10)
-    return frame.reset_index()
+    (first, *others) = (formula for formula, _ in behind.values())
+    if any(other.physics is not first.physics for other in others):
+        raise ValueError("the solvers need one physics, so that they can share their measurements")
+    if not isinstance(first.physics, Inpainting):
+        raise ValueError(f"only an inpainting has regions, got {type(first.physics).__name__}")
+    regions = window_regions(first.physics.mask_on(*first.shape[1:]), first.patch_size)
+    compared = {key: restorer for key, restorer in restorers_behind(behind).items() if key[1] in (FORMULA, NETWORK)}
+    rows = []
+    for restored in restore_each(compared, first.physics, evaluated, sigmas, seed=seed):
+        for (label, solver), estimate in restored.estimates.items():
+            effective = restored.posteriors[label, FORMULA].effective_samples.double().log()
+            error = (estimate - restored.truth).double().square().mean(1)
+            for region, inside in regions.items():
+                columns = {
+                    "psnr": decibel(error[:, inside].mean(1)).cpu(),
+                    "effective": effective[:, inside].mean(1).exp().cpu(),
+                    "group": list(groups[restored.split]),
+                }
+                about = {"split": restored.split, "sigma": restored.sigma, "input": label, "solver": solver}
+                frame = pd.DataFrame({"image": range(len(error)), **columns})
+                rows.append(frame.assign(**about, region=region))
+    return pd.concat(rows, ignore_index=True)
 
 
 def competitions(
@@ -163,27 +285,31 @@ def competitions(
     return found
 
 
-def drawn_on(solvers: dict[str, Solvers], errors: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
-    """How much each formula of an inpainting can draw on, a row for each region of the mask.
+def drawn_on(behind: Mapping[str, Behind], errors: pd.DataFrame) -> pd.DataFrame:
+    """How much the formulas of an inpainting, agnostic and behind its pseudo-inverse, can draw on in each region.
 
-    errors: rows of `gains` for these solvers. Columns: pixels of the region; for each input the mean number of
-    competing positions and of effective samples; for each but the baseline the mean gain in dB.
+    Args:
+        behind: the solvers of an inpainting, by input.
+        errors: rows of `errors_by_region` for them, at one sigma and split.
+
+    Returns:
+        One row for each region of the mask, with the columns region, pixels, competing (mean number of positions that
+        compete with one of the region behind the pseudo-inverse), effective (effective number of patches behind the
+        pseudo-inverse), agnostic (the same for the agnostic formula) and gain (mean, dB).
     """
     import pandas as pd
 
-    found = errors[errors.solver == "LE-MMSE"].pivot_table(["effective", "gain"], "region", "input")
-    columns: dict[str, object] = {}
-    for label, (formula, _) in solvers.items():
-        mask, competing = formula.physics.mask_on(*formula.shape[1:]), formula.features.competing.cpu()
-        regions = window_regions(mask.cpu(), formula.patch_size)
-        competing = competing.reshape(mask.shape).double()
-        columns |= {
-            "pixels": {name: int(inside.sum()) for name, inside in regions.items()},
-            f"competing, {label}": {name: float(competing[inside].mean()) for name, inside in regions.items()},
-            f"effective, {label}": found["effective", label],
-        }
-    gained = {f"gain, {label} (dB)": found["gain", label] for label in solvers if label != baseline}
-    return pd.DataFrame(columns | gained).loc[list(regions)]
+    formula = behind[PINV].formula
+    mask = formula.physics.mask_on(*formula.shape[1:]).cpu()
+    competing = formula.features.competing.cpu().reshape(mask.shape).double()
+    of_formula = errors[errors["solver"] == FORMULA].groupby(["region", "input"])[["psnr", "effective"]].mean()
+    rows = []
+    for region, inside in window_regions(mask, formula.patch_size).items():
+        aware, agnostic = of_formula.loc[region, PINV], of_formula.loc[region, AGNOSTIC]
+        drawn = {"effective": aware["effective"], "agnostic": agnostic["effective"]}
+        about = {"region": region, "pixels": int(inside.sum()), "competing": float(competing[inside].mean())}
+        rows.append({**about, **drawn, "gain": aware["psnr"] - agnostic["psnr"]})
+    return pd.DataFrame(rows)
 
 
 def deep_error(formula: LocalEquivariantMMSE, images: Tensor, sigma: float, *, generator: torch.Generator) -> float:
@@ -200,20 +326,29 @@ def deep_error(formula: LocalEquivariantMMSE, images: Tensor, sigma: float, *, g
 
 
 def side_by_side(
-    solvers: dict[str, dict[str, Solvers]], images: Tensor, sigma: float, *, baseline: str, seed: int
+    solvers: Mapping[str, Mapping[str, Behind]], images: Tensor, sigma: float, *, generator: torch.Generator
 ) -> dict[str, dict[str, Tensor]]:
-    """Rows of `figures.gallery`: for each operator and input, one image restored behind the baseline and behind it.
+    """Rows of `figures.gallery`: for each operator and input with a network, one image restored from y and from `B y`.
 
-    Both see one measurement; the images (Q, C, H, W) take turns. Columns: "BASELINE" or "aware" and, on a second line,
-    "input", "formula" or "network" (the first); and "truth".
+    The images (Q, C, H, W) take turns. Columns: "measurement", "agnostic\\nformula", "z = B y", "aware\\nformula",
+    "aware\\nnetwork" and "truth".
     """
     rows: dict[str, dict[str, Tensor]] = {}
     for operator, behind in solvers.items():
-        for label in (name for name in behind if name != baseline):
-            image, row = images[len(rows) % len(images)], {}
-            for side, (formula, nets) in {baseline: behind[baseline], "aware": behind[label]}.items():
-                restored = restore_one(nets, formula, image, sigma, seed)
-                keys = {"input": "measurement", "formula": "formula", "network": next(iter(nets))}
-                row |= {f"{side}\n{column}": restored[key] for column, key in keys.items()}
-            rows[f"{operator}\n{label}"] = row | {"truth": image}
+        agnostic = behind[AGNOSTIC].formula
+        for label, (formula, network) in behind.items():
+            if label == AGNOSTIC or network is None:
+                continue
+            truth = images[len(rows) % len(images)][None]
+            y = formula.physics.measure(truth, sigma, generator=generator)
+            z = formula.pre_inverse(y)
+            batches = {
+                "measurement": agnostic.pre_inverse(y),
+                "agnostic\nformula": agnostic(y, sigma),
+                "z = B y": z,
+                "aware\nformula": formula(y, sigma),
+                "aware\nnetwork": network(z, sigma),
+                "truth": truth,
+            }
+            rows[f"{operator}\n{label}"] = {name: batch[0] for name, batch in batches.items()}
     return rows

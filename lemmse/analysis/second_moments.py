@@ -30,12 +30,21 @@ def noise_covariance(B: PreInverse, patch_size: int, height: int, width: int) ->
 
 
 def affine_table(formulas: dict[str, LocalEquivariantMMSE], sigmas: Iterable[float]) -> pd.DataFrame:
-    """PSNR in dB of the best affine map, and directions above the noise, as text: formulas down, sigmas across."""
+    """What the best affine map behind each input reaches on the training distribution, as text.
+
+    Args:
+        formulas: LE-MMSE estimators by label; the map has their images, operator, patch size and pre-inverse.
+        sigmas: standard deviations of the noise.
+
+    Returns:
+        One row for each label, in the column input, and one column for each sigma: the PSNR to the truth in dB, and in
+        brackets the number of directions of a patch with more signal than noise.
+    """
     import pandas as pd
 
-    levels, rows = list(sigmas), {}
+    levels, rows = list(sigmas), []
     for label, formula in formulas.items():
         affine = affine_beside(formula)
-        cells = {s: f"{-10 * math.log10(affine.risk(s)):.1f} ({affine.directions(s):.0f})" for s in levels}
-        rows[" ".join(label.split())] = {f"{s:g}": text for s, text in cells.items()}
-    return pd.DataFrame(rows).T
+        cells = {f"{s:g}": f"{-10 * math.log10(affine.risk(s)):.1f} ({affine.directions(s):.0f})" for s in levels}
+        rows.append({"input": " ".join(label.split()), **cells})
+    return pd.DataFrame(rows)

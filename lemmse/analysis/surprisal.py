@@ -10,7 +10,7 @@ sigma, order by s is order by falling density; densities of different sigma, or 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lemmse.analysis.evaluate import FORMULA, Restorer, restore_each
+from lemmse.analysis.uncertainty import bootstrap_by_group
 from lemmse.checks import check_count
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.estimators.posterior import Posterior
@@ -66,23 +67,46 @@ def surprisals(
 
 
 @torch.no_grad()
-def pixel_errors(nets: Mapping[str, Restorer], queries: Iterable[Query]) -> pd.DataFrame:
-    """One row for each sigma, network, image and pixel of the queries, pixels in raster order.
+def pixel_errors(
+    nets: Mapping[str, Restorer],
+    queries: Iterable[Query],
+    *,
+    rivals: Mapping[str, Restorer] | None = None,
+    groups: Sequence[object] | None = None,
+) -> pd.DataFrame:
+    """How far each network is from the formula, and from rivals of the formula, pixel by pixel.
 
-    Columns: sigma, network, image, error (squared difference between network and formula, mean over channels),
-    surprisal (nats), variance (of the posterior, mean over channels).
+    Args:
+        nets: networks by name.
+        queries: measurements of one set of images, see `surprisals`.
+        rivals: other restorers by name, for instance the affine filter.
+        groups: what each image was cut from; without it each image is a group of its own.
+
+    Returns:
+        One row for each sigma, network, image and pixel, in raster order, with the columns sigma, network, image,
+        group, surprisal (nats), variance (of the posterior, mean over channels), error (squared difference between
+        network and formula, mean over channels) and, under the name of each rival, that between network and rival.
     """
     import pandas as pd
 
     frames = []
     for sigma, z, posterior, surprisal in queries:
-        image = torch.arange(len(z), dtype=torch.int64, device="cpu").repeat_interleave(z.shape[2] * z.shape[3])
+        image = np.arange(len(z)).repeat(z.shape[2] * z.shape[3])
+        group = np.asarray(groups if groups is not None else range(len(z)))[image]
         known = {"surprisal": surprisal, "variance": posterior.variance.mean(1)}
+        compared = {"error": posterior.mean} | {name: rival(z, sigma) for name, rival in (rivals or {}).items()}
         for name, net in nets.items():
-            columns = {"error": (net(z, sigma) - posterior.mean).square().mean(1), **known}
-            flat = {column: values.double().flatten().cpu().numpy() for column, values in columns.items()}
-            frames.append(pd.DataFrame({"sigma": sigma, "network": name, "image": image.numpy(), **flat}))
+            estimate = net(z, sigma)
+            errors = {column: (estimate - other).square().mean(1) for column, other in compared.items()}
+            columns = {column: values.double().flatten().cpu().numpy() for column, values in (known | errors).items()}
+            frames.append(pd.DataFrame({"sigma": sigma, "network": name, "image": image, "group": group, **columns}))
     return pd.concat(frames, ignore_index=True)
+
+
+def tenth_of(frame: pd.DataFrame, by: list[str]) -> pd.Series:
+    """The tenth of the pixels that each row belongs to by its surprisal, within its group of `by`: 1 dense, 10 rare."""
+    place = frame.groupby(by, sort=False)["surprisal"].rank(method="first", pct=True)
+    return np.ceil(10 * place - 1e-9).astype(int).rename("decile")
 
 
 def deciles(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -90,28 +114,93 @@ def deciles(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
     frame: of `pixel_errors`. Columns: those of by, decile (1 the densest, 10 the rarest), error, surprisal.
     """
-    place = frame.groupby(by, sort=False).surprisal.rank(method="first", pct=True)
-    tenth = np.ceil(10 * place - 1e-9).astype(int).rename("decile")
-    return frame.groupby([*by, tenth], sort=False)[["error", "surprisal"]].mean().sort_index().reset_index()
+    means = frame.groupby([*by, tenth_of(frame, by)], sort=False)[["error", "surprisal"]].mean()
+    return means.sort_index().reset_index()
+
+
+def tenths(
+    frame: pd.DataFrame, rivals: Iterable[str] = (), *, generator: torch.Generator, draws: int = 1000
+) -> pd.DataFrame:
+    """Agreement of networks and formula in each tenth of the pixels, with standard errors.
+
+    Args:
+        frame: of `pixel_errors`, of one sigma and one set of images.
+        rivals: the names of the rivals that the networks were compared with.
+        generator: source of the resampling, on the CPU.
+        draws: how often images are resampled, by groups.
+
+    Returns:
+        One row for each tenth, with the columns decile (1 the densest), surprisal (mean), psnr (between networks and
+        formula, dB), drop (psnr of the densest tenth less this one, dB), drop_error (its standard error) and, with
+        rivals, rival (the nearest), margin (psnr less that to the nearest rival, dB) and margin_error.
+    """
+    import pandas as pd
+
+    names = list(rivals)
+    sums = frame.assign(pixels=1.0, decile=tenth_of(frame, ["sigma"]))
+    columns = ["pixels", "error", *names]
+    table = sums.groupby(["image", "group", "decile"])[columns].sum().unstack("decile", fill_value=0.0)
+    values = torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu").reshape(
+        len(table), len(columns), -1
+    )
+    groups = table.index.get_level_values("group").to_list()
+    psnr, drawn = (
+        -10 * (means[:, 1:] / means[:, :1]).log10()  # (draws, formula and rivals, tenths)
+        for means in (values.mean(0, keepdim=True), bootstrap_by_group(values, groups, generator, draws))
+    )
+    present = table.columns.get_level_values("decile").unique()
+    found = {
+        "decile": present.to_numpy(),
+        "surprisal": sums.groupby("decile")["surprisal"].mean().reindex(present).to_numpy(),
+        "psnr": psnr[0, 0].tolist(),
+        "drop": (psnr[0, 0, 0] - psnr[0, 0]).tolist(),
+        "drop_error": _spread(drawn[:, 0, :1] - drawn[:, 0]).tolist(),
+    }
+    if names:
+        nearest = psnr[0, 1:].max(0)
+        found |= {
+            "rival": [names[index] for index in nearest.indices.tolist()],
+            "margin": (psnr[0, 0] - nearest.values).tolist(),
+            "margin_error": _spread(drawn[:, 0] - drawn[:, 1:].amax(1)).tolist(),
+        }
+    return pd.DataFrame(found)
+
+
+def _spread(drawn: Tensor) -> Tensor:
+    """Standard deviation over draws (draws, tenths); a draw without pixels in a tenth, NaN there, is left out."""
+    return (drawn - drawn.nanmean(0)).square().nanmean(0).sqrt()
 
 
 def rank_correlation(
-    frame: pd.DataFrame, against: str, *, seed: int, draws: int = 2000, level: float = 0.95
+    frame: pd.DataFrame, against: str, *, generator: torch.Generator, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Spearman's correlation of error and the column `against` over the pixels of an image: mean, low, high.
+    """Spearman's correlation of error and the column `against` over the pixels of an image, with its interval.
 
-    The mean is over images and networks; low and high are the ends of its bootstrap interval: images and networks are
-    both drawn anew, since pixels of one image, and images restored by one network, are not independent. frame: of
-    `pixel_errors`, of one sigma. An image on which either column is constant has no order, and is left out.
+    Args:
+        frame: of `pixel_errors`, of one sigma. An image on which either column is constant has no order, and is left
+            out.
+        against: the name of a column.
+        generator: source of the resampling, on the CPU.
+        draws: how often images, by groups, and networks are drawn anew: pixels of one image, and images restored by one
+            network, are not independent.
+        level: of the interval.
+
+    Returns:
+        The mean over images and networks, and the low and high end of its bootstrap interval.
+
+    Raises:
+        ValueError: if no image has an order.
     """
     check_count(draws, "draws")
     ranks = frame.groupby(["network", "image"])[["error", against]].rank()
-    groups = ranks.groupby([frame.network, frame.image])
-    table = groups.apply(lambda part: part.corr().iloc[0, 1]).unstack("network").dropna().to_numpy()
+    parts = ranks.groupby([frame.network, frame.image, frame.group])
+    table = parts.apply(lambda part: part.corr().iloc[0, 1]).unstack("network").dropna()
     if table.size == 0:
         raise ValueError(f"no image has an order of error and {against}")
-    rng = np.random.default_rng(seed)
-    images, nets = (rng.integers(n, size=(draws, n)) for n in table.shape)
-    means = table[images[:, :, None], nets[:, None, :]].mean((1, 2))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(table.mean()), float(low), float(high)
+    values = torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu")  # (images, networks)
+    over_images = bootstrap_by_group(values, table.index.get_level_values("group").to_list(), generator, draws)
+    nets = torch.randint(values.shape[1], over_images.shape, generator=generator, device="cpu")
+    means = over_images.gather(1, nets).mean(1)
+    ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device="cpu")
+    low, high = means.quantile(ends).tolist()
+    return float(values.mean()), low, high

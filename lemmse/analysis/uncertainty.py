@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lemmse.checks import check_count
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def bootstrap_by_group(
@@ -55,3 +59,34 @@ def bootstrap_by_group(
     weights.scatter_add_(1, chosen.flatten(1), counted.flatten(1))
     weights /= weights.sum(1, keepdim=True)
     return (weights @ values.double().cpu().reshape(len(values), -1)).reshape(draws, *values.shape[1:])
+
+
+def means_by_group(
+    frame: pd.DataFrame, value: str, by: list[str], *, generator: torch.Generator, draws: int = 1000
+) -> pd.DataFrame:
+    """The mean of a column over images, and its standard error, for each combination of the columns `by`.
+
+    Args:
+        frame: one row for each image, with a column group, what the image was cut from.
+        value: the name of the column.
+        by: names of columns.
+        generator: source of the resampling, on the CPU.
+        draws: how often images are resampled, by groups.
+
+    Returns:
+        One row for each combination, with the columns of `by`, mean and error.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"sigma": 0.1, "group": [0, 0, 1], "psnr": [20.0, 21.0, 25.0]})
+        >>> means_by_group(frame, "psnr", ["sigma"], generator=torch.Generator().manual_seed(0))["mean"].tolist()
+        [22.0]
+    """
+    import pandas as pd
+
+    rows = []
+    for key, part in frame.groupby(by, sort=False):
+        values = torch.tensor(part[value].to_numpy().copy(), dtype=torch.float64, device="cpu")
+        drawn = bootstrap_by_group(values, part["group"].to_list(), generator, draws)
+        rows.append({**dict(zip(by, key, strict=True)), "mean": float(values.mean()), "error": float(drawn.std())})
+    return pd.DataFrame(rows)

@@ -22,6 +22,7 @@ from pathlib import Path
 from lemmse.book.export import export_page
 from lemmse.book.notebooks import WEIGHTS, Project, execute, read_record
 from lemmse.book.pages import FIGURES, figure_files
+from lemmse.book.photographs import photographs_table
 from lemmse.files import writable_folder, write_atomically
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -87,14 +88,15 @@ def _weights_trained_anew(project: Project) -> Iterator[None]:
 def publish(project: Project, preset: str, book: Path) -> None:
     """Put the executed notebooks in book/notebooks and their figures, as files, in book/_generated.
 
-    The data of the page "Try it", where the book has it, go to book/_static/try/data.
+    The list of the photographs is written beside the figures. The data of the page "Try it", where the book has it, go
+    to book/_static/try/data.
     """
     for source in project.sources:
         executed = project.executed(preset, source)
         write_atomically(book / "notebooks" / executed.name, partial(shutil.copy, executed))
         notebook = json.loads(executed.read_text(encoding="utf-8"))
-        for name, svg in figure_files(notebook).items():
-            write_atomically(book / FIGURES / name, partial(Path.write_text, data=svg, encoding="utf-8"))
+        for name, content in figure_files(notebook).items():
+            write_atomically(book / FIGURES / name, partial(Path.write_bytes, data=content))
         for cell in notebook["cells"]:
             for output in cell.get("outputs", []):
                 name = output.get("metadata", {}).get("scrapbook", {}).get("name", "")
@@ -102,6 +104,8 @@ def publish(project: Project, preset: str, book: Path) -> None:
                 if image:
                     png = base64.b64decode(image)
                     write_atomically(book / FIGURES / f"{name}.png", partial(Path.write_bytes, data=png))
+    photographs = photographs_table()
+    write_atomically(book / FIGURES / "photographs.md", partial(Path.write_text, data=photographs, encoding="utf-8"))
     if (book / "try_it.md").exists():
         export_page(book, preset)
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def error_over_surprisal(frame: pd.DataFrame, by: str, label: str) -> Figure:
-    """Distance to the formula in dB against surprisal: a panel for each sigma, a line for each of `by`.
+    """PSNR in dB against surprisal: a panel for each sigma, a line for each of `by`.
 
-    frame: of `density.deciles`, which are its points.
+    frame: columns sigma, surprisal, psnr and `by`, one row for each point.
     """
     sigmas = sorted(set(frame["sigma"]))
     figure, axes = new_figure(1, len(sigmas), 2.6 * len(sigmas), 3.9, sharey=True)
@@ -30,11 +30,10 @@ def error_over_surprisal(frame: pd.DataFrame, by: str, label: str) -> Figure:
         part = frame[frame["sigma"] == sigma]
         for turn, name in enumerate(dict.fromkeys(frame[by])):
             line = part[part[by] == name]
-            look = style(name, turn) | ({"fillstyle": "none"} if turn >= len(OTHERS) else {})  # a second round
-            axis.plot(line["surprisal"], -10 * np.log10(line["error"]), label=name, markersize=4, **look)
+            axis.plot(line["surprisal"], line["psnr"], label=name, markersize=4, **style(name, turn))
         axis.set(title=f"sigma = {sigma:g}", xlabel="surprisal (nats)")
         axis.set_xscale("symlog", linthresh=10)
-        axis.set_xticks([0, 10, 100, 1000][: 3 if part["surprisal"].max() < 300 else 4])
+        axis.set_xticks([0, 10, *(tick for tick in (100, 1000) if tick < 1.5 * part["surprisal"].max())])
         axis.minorticks_off()
         axis.xaxis.set_major_formatter("{x:g}")
         axis.grid(alpha=0.3)
@@ -71,6 +70,8 @@ def deciles_over_steps(frame: pd.DataFrame, shown: list[int], label: str) -> Fig
 
     frame: columns steps, decile, error. shown: the deciles drawn.
     """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     figure, axes = new_figure(1, 2, 6.4, 3.6)
     for turn, decile in enumerate(shown):
         line = frame[frame["decile"] == decile].groupby("steps").error.mean()
@@ -84,6 +85,8 @@ def deciles_over_steps(frame: pd.DataFrame, shown: list[int], label: str) -> Fig
         axis.minorticks_off()
         axis.grid(alpha=0.3)
     axes[0][1].set_yscale("log")
+    axes[0][1].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[0][1].yaxis.set_major_formatter("{x:g}")
+    axes[0][1].yaxis.set_minor_formatter(NullFormatter())
     legend_below(figure)
     return figure

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from lemmse.analysis.metrics import psnr
+from lemmse.figures.lines import legend_below
 from lemmse.figures.style import new_figure, style
+from lemmse.figures.tables import rounded
 from lemmse.physics.spectra import RANGE_RTOL
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ def covariances(panels: dict[str, Tensor], columns: int = 3) -> Figure:
         kept = values[values > RANGE_RTOL * values[-1]]
         scaled = (covariance / covariance.abs().max()).cpu().numpy()
         drawn = axis.imshow(scaled, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        note = f"{float(covariance[0, 0]) ** 0.5:.2g} sigma; ratio {float(kept[-1] / kept[0]):.2g}"
+        deviation, ratio = float(covariance[0, 0]) ** 0.5, float(kept[-1] / kept[0])
+        note = f"{rounded(deviation, 2)} sigma; ratio {rounded(ratio, 2)}"
         axis.set(xticks=[], yticks=[], title=label)
         axis.set_xlabel(note, fontsize=8)
     figure.colorbar(drawn, ax=flat, shrink=0.6, ticks=[-1, 0, 1], label="noise covariance / largest")
@@ -59,55 +62,42 @@ def competitors(rows: dict[str, tuple[Tensor, Tensor, Tensor]]) -> Figure:
 
 
 def input_lines(
-    frame: pd.DataFrame,
-    value: str,
-    rows: str,
-    columns: str,
-    *,
-    inputs: list[str],
-    label: str,
-    level: float | None = None,
+    frame: pd.DataFrame, rows: str, columns: str, *, inputs: list[str], label: str, level: float | None = None
 ) -> Figure:
-    """`value` against sigma, mean and standard error: a panel for each of `rows`, `columns`; a look for each input.
+    """Means and standard errors against sigma: a panel for each of `rows` and `columns`, a look for each input.
 
-    frame: columns sigma, input, solver ("LE-MMSE", or a network: dashed, open markers). level: drawn as a grey line.
+    frame: columns sigma, input, mean, error, and those named by rows and columns. inputs: in the order of their looks.
+    level: drawn as a gray line.
     """
-    from matplotlib.lines import Line2D
-
     across, down, present = (list(dict.fromkeys(frame[name])) for name in (columns, rows, "input"))
-    looks = {name: style(name, turn) | {"linestyle": "-"} for turn, name in enumerate(inputs) if name in present}
-    size = (2.6 * len(across) + 1.6, 2.3 * len(down) + 0.4)
+    looks = {name: style(name, turn) for turn, name in enumerate(inputs) if name in present}
+    size = (2.1 * len(across) + 0.6, 1.9 * len(down) + 0.8)
     figure, axes = new_figure(len(down), len(across), *size, sharex=True, sharey="row")
     ticks = sorted(set(frame["sigma"]))
     for line, row in zip(axes, down, strict=True):
         for axis, column in zip(line, across, strict=True):
             part = frame[(frame[rows] == row) & (frame[columns] == column)]
-            for (name, solver), values in part.groupby(["input", "solver"], sort=False):
-                over_images = values.groupby("sigma")[value]
-                mean, error = over_images.mean(), over_images.sem()
-                learned = {} if solver == "LE-MMSE" else {"linestyle": "--", "markerfacecolor": "white"}
-                look = looks[name] | learned | {"markersize": 5, "linewidth": 1.2, "elinewidth": 0.8}
-                axis.errorbar(mean.index, mean, error, **look)
+            for turn, (name, values) in enumerate(part.groupby("input", sort=False)):
+                aside = 1.04 ** (turn - 0.5)  # so that the bars do not hide each other
+                look = looks[name] | {"markersize": 4, "capsize": 2, "label": name}
+                axis.errorbar(values["sigma"] * aside, values["mean"], values["error"], **look)
             if level is not None:
                 axis.axhline(level, color="#777777", linewidth=0.8, zorder=0)
             axis.set(xscale="log", title=f"{row}\n{column}")
+            axis.title.set_fontsize(9)
             axis.set_xticks(ticks, [f"{s:g}" for s in ticks])
             axis.minorticks_off()
             axis.grid(alpha=0.3)
         line[0].set_ylabel(label)
     for axis in axes[-1]:
-        axis.set_xlabel("noise level sigma")
-    entries = [Line2D([], [], label=name, **look) for name, look in looks.items()]
-    grey: dict[str, Any] = {"color": "#444444", "marker": "o"}
-    entries.append(Line2D([], [], label="formula", **grey))
-    entries.append(Line2D([], [], label="network", linestyle="--", markerfacecolor="white", **grey))
-    figure.legend(handles=entries, loc="outside right upper", fontsize=8)
+        axis.set_xlabel("sigma (image range 0 to 1)")
+    legend_below(figure)
     return figure
 
 
 def note_input(row: dict[str, Tensor], name: str) -> str:
-    """Under an image of `inputs.side_by_side`: PSNR of a formula to the truth, of a network to its own formula."""
-    if name.endswith(("input", "truth")):
+    """Under an image of `pre_inverses.side_by_side`: PSNR of a formula to the truth, of a network to its formula."""
+    if not name.endswith(("formula", "network")):
         return ""
     other = "truth" if name.endswith("formula") else name.replace("network", "formula")
     return f"{float(psnr(row[name][None], row[other][None])):.1f} dB"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from lemmse.figures.lines import legend_below
 from lemmse.figures.style import OTHERS, new_figure, style
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def cell_maps(
     """`value` over N and P, a panel for each sigma, as a shade and as a number.
 
     frame: columns sigma, count, patch_size and `value`. log: whether the shade is logarithmic. darkest: the value from
-    which on shades are the same, default the highest. border: a level that is drawn as a line.
+    which on shades are the same, default the highest. border: a level; numbers above it are bold.
     """
     from matplotlib.colors import LogNorm, Normalize
 
@@ -44,10 +45,9 @@ def cell_maps(
         drawn = axis.imshow(table, cmap="Greys", norm=norm, origin="lower", aspect="auto")
         for row, values in enumerate(table.to_numpy()):
             for col, number in enumerate(values):
-                colour = "white" if norm(number) > 0.5 else "black"
-                axis.text(col, row, _short(number), ha="center", va="center", color=colour, fontsize=9)
-        if border is not None and min(table.shape) > 1 and table.min(axis=None) < border < table.max(axis=None):
-            axis.contour(table, levels=[border], colors=[OTHERS[1]["color"]], linewidths=2)
+                color = "white" if norm(number) > 0.5 else "black"
+                weight = "bold" if border is not None and number > border else "normal"
+                axis.text(col, row, _short(number), ha="center", va="center", color=color, fontsize=9, weight=weight)
         axis.set_xticks(range(len(table.columns)), table.columns)
         axis.set_yticks(range(len(table.index)), table.index)
         axis.set_title(f"sigma = {sigma:g}")
@@ -91,33 +91,27 @@ def _over_counts(axis: Axes, counts: Iterable[int]) -> None:
 def risks_over_count(frame: pd.DataFrame, patch_sizes: Iterable[int]) -> Figure:
     """Training and test risk of LE-MMSE against N, a panel for each P: the least risk of all such maps is between.
 
-    frame: as of `memorisation.from_sweep`, at one sigma; mean and standard error over images, drawn times 1000, and the
-    mean of the networks, hollow, where there are any.
+    frame: as of `memorisation.image_risks`, at one sigma; means over images, drawn times 1000.
     """
     patch_sizes = list(patch_sizes)
-    figure, grid = new_figure(1, len(patch_sizes), 2.0 * len(patch_sizes) + 0.4, 3.2, sharey=True)
+    figure, grid = new_figure(1, len(patch_sizes), 2.0 * len(patch_sizes) + 0.4, 3.0, sharey=True)
     for axis, patch_size in zip(grid[0], patch_sizes, strict=True):
         part = frame[frame["patch_size"] == patch_size]
         for split, look in SPLITS.items():
-            groups = 1e3 * part[part["split"] == split].groupby("count")["risk"].agg(["mean", "sem"])
-            axis.errorbar(groups.index, groups["mean"], groups["sem"], label=split, markersize=5, capsize=2, **look)
-            if "network_risk" in part and part["network_risk"].notna().any():
-                mean = 1e3 * part[part["split"] == split].dropna().groupby("count")["network_risk"].mean()
-                hollow = look | {"linestyle": ":", "markerfacecolor": "white", "label": f"{split}, network"}
-                axis.plot(mean.index, mean, markersize=7, **hollow)
+            risk = 1e3 * part[part["split"] == split].groupby("count")["risk"].mean()
+            axis.plot(risk.index, risk, label=f"{split} images", markersize=5, **look)
         _over_counts(axis, part["count"])
         _plain_log(axis)
         axis.set_title(f"P = {patch_size}")
     grid[0][0].set_ylabel("risk (squared error x 1000)")
-    handles = dict(reversed(pair) for axis in grid[0] for pair in zip(*axis.get_legend_handles_labels(), strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2, fontsize=8)
+    legend_below(figure)
     return figure
 
 
 def patch_size_choice(frame: pd.DataFrame, best: pd.DataFrame, sigma: float) -> Figure:
     """Left: test risk against P at one sigma, a line for each N. Right: the best P against N, a line for each sigma.
 
-    frame: as of `memorisation.from_sweep`. best: as of `memorisation.best_patch_sizes`; its low and high are the bars.
+    frame: as of `memorisation.image_risks`. best: as of `memorisation.best_patch_sizes`; its low and high are the bars.
     """
     figure, ((left, right),) = new_figure(1, 2, 6.2, 4.0)
     test = frame[(frame["split"] == "test") & (frame["sigma"] == sigma)]

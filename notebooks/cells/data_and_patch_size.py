@@ -7,8 +7,9 @@
 # %% [markdown]
 # # One data set size, one patch size
 #
-# LE-MMSE for `count` training images and windows of `patch_size` pixels: its risk on images that it was built from, and
-# on new ones. Light, and no chapter of its own: the chapter on data set size and patch size sweeps over it.
+# This light notebook computes the risk of LE-MMSE for `count` training images and a window of `patch_size` pixels, on
+# images that the formula was built from and on new ones. It is no chapter of its own: the chapter on data set size and
+# patch size computes a grid of such pairs, and `lemmse sweep` runs this notebook over a grid of your own.
 
 # %% tags=["parameters"]
 data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
@@ -17,47 +18,35 @@ patch_size: int = 5  # P, odd: the receptive field
 size: int = 16  # pixels a side
 sigmas: list[float] = [0.1, 0.2, 0.4, 0.8]  # noise levels
 recalled: int = 10  # training images of the evaluation: the first, at most count
-tested: int = 20  # test images of the evaluation
-architecture: str = ""  # a network to train on the same images: UNet, ResNet or PatchMLP; empty: none
-network_size: str = "small"  # small, or paper (4 million weights)
-steps: int = 1000  # of training
-batch_size: int = 8  # images a step
-learning_rate: float = 2.0e-3  # at its highest
-sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
-seed: int = 0  # of weights, training and noise
+tested: int = 12  # test images of the evaluation
+seed: int = 0  # of the noise
 
 # %%
-import logging
+from lemmse import AffineMMSE, Denoising, LocalEquivariantMMSE, load_images
+from lemmse.analysis.memorisation import image_risks
+from lemmse.book.chapter import record
+from lemmse.data.groups import image_groups
 
-import torch
-from myst_nb import glue
-
-from lemmse import Denoising, load_images
-from lemmse.analysis.experiment import experiment
-from lemmse.analysis.memorisation import image_risks, to_text
-
-logging.basicConfig(level=logging.INFO, format="%(message)s")
-device = "cuda" if torch.cuda.is_available() else "cpu"
-
-# %%
-images = load_images(data, count=count, size=size, channels=1).to(device)
+images = load_images(data, count=count, size=size, channels=1)
+physics = Denoising()
+formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size)
+affine = AffineMMSE(images, physics, patch_size=patch_size)
 if recalled > count:
     raise ValueError(f"recalled must be at most count, {count}, got {recalled}")
-test = load_images(data, split="test", count=tested, size=size, channels=1).to(device)
-options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
-names = [architecture] if architecture else []
-formula, nets = experiment(images, Denoising(), names, patch_size=patch_size, steps=steps, **options)
-found = image_risks(
-    formula,
-    {"training": images[:recalled], "test": test},
-    sigmas,
-    net=nets.get(architecture),
-    seed=seed,
-)
-found.groupby(["sigma", "split"]).mean(numeric_only=True).drop(columns="image")
+
+# %%
+clean = {
+    "training": images[:recalled],
+    "test": load_images(data, split="test", count=tested, size=size, channels=1),
+}
+groups = {
+    "training": image_groups(data, count=recalled, size=size, channels=1),
+    "test": image_groups(data, split="test", count=tested, size=size, channels=1),
+}
+risks = image_risks(formula, affine, clean, sigmas, groups=groups, seed=seed)
+means = risks.groupby(["sigma", "split"])[["risk", "affine_risk", "effective"]].mean()
+means.round(4)
 
 # %% tags=["remove-cell"]
-glue("images", to_text(found), display=False)
-for (sigma, split), mean in found.groupby(["sigma", "split"]).mean(numeric_only=True).iterrows():
-    for name in mean.index.drop("image"):
-        glue(f"{split}_{name}_{sigma:g}", float(mean[name]), display=False)
+for (sigma, split), mean in means.iterrows():
+    record(**{f"{split}_{name}_{sigma:g}": float(value) for name, value in mean.items()})

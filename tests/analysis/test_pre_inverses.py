@@ -10,24 +10,31 @@ import torch
 
 import lemmse
 from lemmse import figures
-from lemmse.analysis.experiment import experiment
+from lemmse.analysis.evaluate import FORMULA, TRUTH
+from lemmse.analysis.experiment import Training
 from lemmse.analysis.pre_inverses import (
     AGNOSTIC,
     BLUR,
     HOLE,
+    NETWORK,
     PINV,
+    Behind,
+    compare_inputs,
     competitions,
     deep_error,
     drawn_on,
     errors_by_region,
-    experiments,
     gains,
+    input_margins,
+    restorers_behind,
     shared_inputs,
     side_by_side,
+    solvers_behind,
     window_regions,
 )
 from lemmse.analysis.risk import training_draws
 from lemmse.analysis.second_moments import affine_table, noise_covariance
+from lemmse.analysis.uncertainty import means_by_group
 from lemmse.physics.gallery import FOURIER, make_operator
 from lemmse.physics.preinverse import pre_inverse
 from tests.conftest import random_images
@@ -41,12 +48,23 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+TRAINING = Training(steps=2, batch_size=2, lr=1e-3, size="tiny")
+GROUPS = {"test": [0, 0, 1]}
+
+
 @pytest.fixture(scope="module")
 def behind(cache):
-    options = {"patch_size": 3, "seed": 0, "steps": 2, "batch_size": 2, "progress": False}
-    physics = lemmse.Inpainting(MASK)
-    inputs = {"agnostic": "identity", "aware": "pinv"}
-    return {label: experiment(X, physics, ["PatchMLP"], pre_inverse=name, **options) for label, name in inputs.items()}
+    physics, found = lemmse.Inpainting(MASK), {}
+    for label, B in ((AGNOSTIC, "identity"), (PINV, "pinv")):
+        formula = lemmse.LocalEquivariantMMSE(X, physics, patch_size=3, pre_inverse=B)
+        network = TRAINING.network("PatchMLP", X, physics, patch_size=3, pre_inverse=B, progress=False)
+        found[label] = Behind(formula, network)
+    return found
+
+
+@pytest.fixture(scope="module")
+def pairs(behind):
+    return compare_inputs({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], groups=GROUPS, seed=0)
 
 
 def test_regions_of_a_square_hole():
@@ -58,56 +76,70 @@ def test_regions_of_a_square_hole():
         window_regions(MASK[None], 3)
 
 
-def test_gains_are_differences_on_the_same_measurements(behind):
-    frame = gains({"hole": behind}, {"test": X[:3]}, [0.1, 0.4], baseline="agnostic", seed=0)
-    assert len(frame) == 2 * 2 * 2 * 3 * 5
-    assert (frame[frame.input == "agnostic"].gain == 0).all()
-    squared = 10 ** (-frame.psnr / 10)
-    aware = frame.input == "aware"
-    assert frame.lost[aware].to_numpy() == pytest.approx(squared[aware].to_numpy() - squared[~aware].to_numpy())
-    y = behind["aware"][0].physics.measure(X[:3], 0.1, generator=generator())
-    psnr = {label: lemmse.psnr(formula(y, 0.1), X[:3]) for label, (formula, _) in behind.items()}
-    found = frame[(frame.sigma == 0.1) & (frame.solver == "LE-MMSE") & (frame.region == "all")]
-    assert found[found.input == "aware"].gain.tolist() == pytest.approx((psnr["aware"] - psnr["agnostic"]).tolist())
-    deep = frame[(frame.region == "deep") & (frame.input == "aware") & (frame.solver == "LE-MMSE")]
-    assert deep.effective.tolist() == pytest.approx([8 * 9] * 6)  # every pixel that is wholly hidden, alike
+def test_gains_are_differences_on_the_same_measurements(behind, pairs):
+    frame = gains(pairs, {"hole": behind})
+    assert frame.groupby(["input", "solver"]).size().to_dict() == {
+        (label, kind): 2 * 3 for label in (AGNOSTIC, PINV) for kind in (FORMULA, "affine filter", NETWORK)
+    }
+    assert (frame[frame.input == AGNOSTIC].gain == 0).all()
+    y = behind[PINV].formula.physics.measure(X[:3], 0.1, generator=generator())
+    restored = {label: formula(y, 0.1) for label, (formula, _) in behind.items()}
+    psnr = {label: lemmse.psnr(x, X[:3]) for label, x in restored.items()}
+    mse = {label: (x - X[:3]).square().mean((1, 2, 3)) for label, x in restored.items()}
+    found = frame[(frame.sigma == 0.1) & (frame.solver == FORMULA) & (frame.input == PINV)]
+    assert found.gain.tolist() == pytest.approx((psnr[PINV] - psnr[AGNOSTIC]).tolist(), abs=1e-4)
+    assert found.lost.tolist() == pytest.approx((mse[PINV] - mse[AGNOSTIC]).tolist(), abs=1e-6)
+    assert found.group.tolist() == GROUPS["test"]
+
+
+def test_a_network_is_held_against_its_own_controls_and_the_other_formulas(behind, pairs):
+    table = input_margins(pairs, {"hole": behind}, generator=generator())
+    assert table.groupby(["operator", "input"]).size().to_dict() == {("hole", AGNOSTIC): 2, ("hole", PINV): 2}
+    mean = pairs[pairs.sigma == 0.4].groupby(["one", "other"]).psnr.mean()["pseudo-inverse network"]
+    (row,) = table[(table.input == PINV) & (table.sigma == 0.4)].itertuples()
+    rivals = ["pseudo-inverse affine filter", "pseudo-inverse formula, P = 1", "agnostic formula"]
+    assert row.margin == pytest.approx(mean["pseudo-inverse formula"] - mean[rivals].max())
+    assert set(mean.index) > {TRUTH, "agnostic network"}
 
 
 def test_inputs_of_several_operators_share_no_measurements(behind):
-    other = experiment(X, lemmse.Inpainting(MASK), [], patch_size=3, seed=0)
+    other = Behind(lemmse.LocalEquivariantMMSE(X, lemmse.Inpainting(MASK), patch_size=3), None)
     with pytest.raises(ValueError, match="need one physics"):
-        errors_by_region({**behind, "other": other}, {"x": X[:1]}, [0.1], seed=0)
+        errors_by_region({**behind, "other": other}, {"x": X[:1]}, [0.1], groups={"x": [0]}, seed=0)
+    noise = Behind(lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3), None)
+    with pytest.raises(ValueError, match="only an inpainting has regions, got Denoising"):
+        errors_by_region({AGNOSTIC: noise}, {"x": X[:1]}, [0.1], groups={"x": [0]}, seed=0)
 
 
 def test_what_a_formula_can_draw_on(behind):
-    errors = gains({"hole": behind}, {"test": X[:2]}, [0.2], baseline="agnostic", seed=0)
-    table = drawn_on(behind, errors, baseline="agnostic")
-    assert (table["competing, agnostic"] == 110).all()
-    assert table["competing, aware"].tolist() == pytest.approx([61, 2, 2.5, 9])  # sides of 3, corners alone
-    assert (table["effective, aware"] <= 8 * table["competing, aware"] * 1.001).all()
-    aware = errors[(errors.solver == "LE-MMSE") & (errors.input == "aware")]
-    assert table["gain, aware (dB)"].to_dict() == pytest.approx(
-        aware[aware.region != "all"].groupby("region").gain.mean().to_dict()
-    )
-    assert "gain, agnostic (dB)" not in table
+    errors = errors_by_region(behind, {"test": X[:3]}, [0.2], groups=GROUPS, seed=0)
+    table = drawn_on(behind, errors).set_index("region")
+    assert table.competing.tolist() == pytest.approx([61, 2, 2.5, 9])  # sides of 3, corners alone
+    assert (table.effective <= 8 * table.competing * 1.001).all()
+    assert table.effective["deep"] == pytest.approx(8 * 9)  # every pixel that is wholly hidden, alike
+    mean = errors[errors.solver == FORMULA].groupby(["input", "region"]).psnr.mean()
+    assert table.gain.to_dict() == pytest.approx((mean[PINV] - mean[AGNOSTIC]).to_dict())
 
 
 def test_deep_in_the_hole_the_aware_formula_is_the_mean(behind):
-    aware, agnostic = behind["aware"][0], behind["agnostic"][0]
+    aware, agnostic = behind[PINV].formula, behind[AGNOSTIC].formula
     found = [deep_error(formula, X[:2], 0.2, generator=generator()) for formula in (aware, agnostic)]
     assert found[0] < 1e-5 < found[1]
     wide = lemmse.LocalEquivariantMMSE(X, aware.physics, patch_size=7, pre_inverse="pinv")
     assert deep_error(wide, X[:2], 0.2, generator=generator()) == 0  # no pixel is so deep
 
 
-def test_inputs_of_an_operator_share_its_physics():
+def test_inputs_of_an_operator_share_its_physics(cache):
     inputs = shared_inputs([0.1, 1.0])
     assert list(inputs[BLUR]) == [AGNOSTIC, PINV, "Tikhonov 0.1", "Tikhonov 1"]
-    found = experiments(X, [0.1, 1.0], [], patch_size=3, seed=1)
+    found = solvers_behind(X, [0.1, 1.0], TRAINING, "PatchMLP", patch_size=3)
     assert {name: list(behind) for name, behind in found.items()} == {name: list(inputs[name]) for name in inputs}
+    untrained = [(op, label) for op, behind in found.items() for label, (_, net) in behind.items() if net is None]
+    assert untrained == [(BLUR, PINV)]
+    assert NETWORK not in {kind for label, kind in restorers_behind(found[BLUR]) if label == PINV}
     for name, behind in found.items():
         one, *others = (formula for formula, _ in behind.values())
-        physics = make_operator(name, 11, 10, generator().manual_seed(1))
+        physics = make_operator(name, 11, 10, generator())
         assert all(other.physics is one.physics for other in others)
         assert torch.equal(one.physics.A(X), physics.A(X))
         y = physics.measure(X[:1], 0.2, generator=generator())
@@ -147,7 +179,7 @@ def test_the_table_of_affine_maps_says_risk_and_directions():
     affine = lemmse.AffineMMSE(X, physics, **options)
     table = affine_table({"one\ntwo": formula}, iter([0.3]))
     expected = f"{-10 * math.log10(affine.risk(0.3)):.1f} ({affine.directions(0.3):g})"
-    assert table.loc["one two", "0.3"] == expected
+    assert table.set_index("input").loc["one two", "0.3"] == expected
 
 
 def test_a_mask_has_no_one_covariance():
@@ -158,20 +190,21 @@ def test_a_mask_has_no_one_covariance():
 
 
 def test_figures_of_inputs(behind):
-    frame = gains({"hole": behind}, {"test": X[:2]}, [0.1, 0.4], baseline="agnostic", seed=0)
-    lines = figures.input_lines(frame, "gain", "region", "split", inputs=["agnostic", "aware"], label="dB", level=0)
-    assert len(lines.axes) == 5
-    assert [len(axis.lines) for axis in lines.axes] == [5] * 5
+    errors = errors_by_region(behind, {"test": X[:3]}, [0.1, 0.4], groups=GROUPS, seed=0)
+    means = means_by_group(errors, "psnr", ["region", "solver", "input", "sigma"], generator=generator())
+    lines = figures.input_lines(means, "region", "solver", inputs=[AGNOSTIC, PINV], label="dB", level=0)
+    assert len(lines.axes) == 4 * 2
+    assert {text.get_text() for text in lines.legends[0].get_texts()} == {AGNOSTIC, PINV}
     maps = figures.competitors(competitions([HOLE], 11, 3, seed=0))
     assert len(maps.axes) == 4
     squares = figures.covariances({"a": torch.eye(9).double(), "b": 4 * torch.eye(4).double()})
-    assert [axis.get_xlabel() for axis in squares.axes[:2]] == ["1 sigma; ratio 1", "2 sigma; ratio 1"]
-    rows = side_by_side({"hole": behind}, X[:1], 0.2, baseline="agnostic", seed=0)
-    assert list(rows) == ["hole\naware"]
-    row = rows["hole\naware"]
+    assert [axis.get_xlabel() for axis in squares.axes[:2]] == ["1.0 sigma; ratio 1.0", "2.0 sigma; ratio 1.0"]
+    rows = side_by_side({"hole": behind}, X[:1], 0.2, generator=generator())
+    assert list(rows) == ["hole\npseudo-inverse"]
+    row = rows["hole\npseudo-inverse"]
     assert list(row)[-1] == "truth"
-    assert row["aware\ninput"][0, 5, 4] == 0 != row["agnostic\ninput"][0, 5, 4]
+    assert row["z = B y"][0, 5, 4] == 0 != row["measurement"][0, 5, 4]
     notes = {name: figures.note_input(row, name) for name in row}
-    assert notes["truth"] == notes["aware\ninput"] == ""
+    assert notes["truth"] == notes["z = B y"] == notes["measurement"] == ""
     exact = float(lemmse.psnr(row["aware\nnetwork"][None], row["aware\nformula"][None]))
     assert notes["aware\nnetwork"] == f"{exact:.1f} dB"

@@ -12,7 +12,7 @@ import torch
 import lemmse
 from lemmse import figures
 from lemmse.analysis.risk import training_checkpoints
-from lemmse.analysis.surprisal import deciles, pixel_errors, rank_correlation, surprisals
+from lemmse.analysis.surprisal import deciles, pixel_errors, rank_correlation, surprisals, tenths
 from tests.conftest import random_images
 
 X = random_images(4, 1, 6, 6)
@@ -53,21 +53,67 @@ def made(images: int, nets: int, error) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     surprisal = rng.normal(size=(images, 100))
     rows = [
-        pd.DataFrame({"sigma": 0.1, "network": n, "image": i, "surprisal": s, "error": error(s, rng), "flat": 1.0})
+        pd.DataFrame(
+            {"sigma": 0.1, "network": n, "image": i, "group": i, "surprisal": s, "error": error(s, rng), "flat": 1.0}
+        )
         for n in range(nets)
         for i, s in enumerate(surprisal)
     ]
     return pd.concat(rows, ignore_index=True)
 
 
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def correlation(frame: pd.DataFrame, against: str = "surprisal") -> tuple[float, float, float]:
+    return rank_correlation(frame, against, generator=generator())
+
+
 def test_rank_correlation_sees_order_only_and_its_interval_covers():
-    assert rank_correlation(made(3, 2, lambda s, r: np.exp(s)), "surprisal", seed=0) == pytest.approx((1, 1, 1))
-    assert rank_correlation(made(3, 2, lambda s, r: -s), "surprisal", seed=0) == pytest.approx((-1, -1, -1))
-    mean, low, high = rank_correlation(made(20, 3, lambda s, r: r.normal(size=100)), "surprisal", seed=0)
+    assert correlation(made(3, 2, lambda s, r: np.exp(s))) == pytest.approx((1, 1, 1))
+    assert correlation(made(3, 2, lambda s, r: -s)) == pytest.approx((-1, -1, -1))
+    noise = made(20, 3, lambda s, r: r.normal(size=100))
+    mean, low, high = correlation(noise)
     assert low < 0 < high
     assert low < mean < high
     with pytest.raises(ValueError, match="no image has an order of error and flat"):
-        rank_correlation(made(2, 1, lambda s, r: s), "flat", seed=0)
+        correlation(made(2, 1, lambda s, r: s), "flat")
+
+
+def test_the_interval_is_wider_where_images_share_a_photograph():
+    frame = made(20, 3, lambda s, r: r.normal(size=100) + r.normal() * s)
+    _, low, high = correlation(frame)
+    _, low_shared, high_shared = correlation(frame.assign(group=frame.image // 10))
+    assert high_shared - low_shared > high - low
+
+
+def test_tenths_are_means_over_their_pixels_and_know_the_nearest_rival():
+    frame = made(6, 2, lambda s, r: 0.01 * np.exp(s)).assign(far=1.0, near=lambda f: 2 * f.error)
+    found = tenths(frame, ["far", "near"], generator=generator())
+    assert found.decile.tolist() == list(range(1, 11))
+    assert found.psnr.to_numpy() == pytest.approx(-10 * np.log10(deciles(frame, ["sigma"]).error.to_numpy()))
+    assert found["drop"].iloc[0] == 0 == found.drop_error.iloc[0]
+    assert found["drop"].is_monotonic_increasing
+    assert (found.rival == "near").all()
+    assert found.margin.to_numpy() == pytest.approx(10 * np.log10(2))
+    assert found.margin_error.max() < 1e-6
+    assert "rival" not in tenths(frame, generator=generator())
+
+
+def test_a_tenth_that_lies_in_one_image_has_an_error_all_the_same():
+    frame = made(6, 1, lambda s, r: r.random(100)).assign(surprisal=lambda f: f.image + 0.001 * f.surprisal)
+    assert np.isfinite(tenths(frame, generator=generator()).drop_error).all()
+
+
+def test_rivals_are_compared_with_the_networks():
+    queries = surprisals(FORMULA, {"x": X[:2]}, [0.1], seed=0)["x"]
+    nets = {"off": lambda z, sigma: FORMULA(z, sigma) + 0.1}
+    frame = pixel_errors(nets, queries, rivals={"same": FORMULA, "input": lambda z, sigma: z}, groups=["a", "b"])
+    assert frame["same"].to_numpy() == pytest.approx(frame.error.to_numpy())
+    expected = (nets["off"](queries[0].z, 0.1) - queries[0].z).square().flatten()
+    assert frame["input"].to_numpy() == pytest.approx(expected.numpy())
+    assert frame.groupby("image").group.unique().map(list).tolist() == [["a"], ["b"]]
 
 
 def test_deciles_are_tenths_from_dense_to_rare_within_each_group():
@@ -93,7 +139,8 @@ def test_checkpoints_come_in_order_and_figures_say_what_they_show():
     assert len(path) == 4 * 10
     left, right = figures.deciles_over_steps(path, [1, 10], "PSNR (dB)").axes
     assert (left.get_ylabel(), right.get_ylabel()) == ("PSNR (dB)", "squared error left (%)")
-    (panel,) = figures.error_over_surprisal(deciles(frame, ["sigma", "network"]), "network", "PSNR (dB)").axes
+    points = deciles(frame, ["sigma", "network"]).assign(psnr=lambda f: -10 * np.log10(f.error))
+    (panel,) = figures.error_over_surprisal(points, "network", "PSNR (dB)").axes
     assert len(panel.get_lines()) == 2
     drawn = figures.density_maps({"sigma = 0.1": (queries[0], torch.rand(2, 6, 6))}, image=1)
     assert [axis.get_title() for axis in drawn.axes[:4]] == ["measurement", "formula", "surprisal", "difference"]
