@@ -291,19 +291,18 @@ formula at every comparison. But it also starts nearer: after {checkpoints[-1]} 
 
 # %% tags=["hide-input"]
 home = correlations[(correlations.against == "surprisal") & correlations.set.isin(list(groups))]
-explained = " and ".join(
+explained = ", ".join(
     f"{len(nearer[nearer.sigma == s])} of {len(at_home[at_home.sigma == s])} at $\\sigma = {s:g}$" for s in sigmas
 )
 show_answer(f"""Yes, networks are nearer to the formula where the training patches are dense. From the tenth of the
 pixels where they are densest to the tenth where they are rarest, the agreement falls by {rarest["drop"].min():.0f}
 to {rarest["drop"].max():.0f} dB, on training and on test images, for $\\sigma$ from {min(sigmas):g} to
 {max(sigmas):g}. Density orders the pixels only loosely: the rank correlation is {home["mean"].min():.2f} to
-{home["mean"].max():.2f}. Not every tenth supports the formula: the networks are nearer to it than to the affine
-filter and to the formula with a smaller window, by two standard errors, in {explained} tenths of training and test
-images. Whether dense regions are learned *first* depends on what one counts: the densest tenth is {
-    "ahead" if ahead else "not ahead"
-} at every step that we looked at, but after {checkpoints[-1]} steps it has shed {
-    100 - left[1].iloc[-1]:.0f} % of its first squared difference and the rarest tenth {
+{home["mean"].max():.2f}. Not every tenth supports the formula. We count the tenths of training and test images in
+which the networks are nearer to it than to the affine filter and to the formula with a smaller window, by two
+standard errors: {explained}. Whether dense regions are learned *first* depends on what one counts: the densest
+tenth is {"ahead" if ahead else "not ahead"} at every step that we looked at, but after {checkpoints[-1]} steps it
+has shed {100 - left[1].iloc[-1]:.0f} % of its first squared difference and the rarest tenth {
     100 - left[10].iloc[-1]:.0f} %.""")
 
 # %% tags=["hide-input"]

@@ -84,7 +84,7 @@ groups = {
     "test": image_groups(data, split="test", count=tested, size=size, channels=1),
 }
 named = {
-    "photos": "crops of photographs; no test crop shares a photograph with a training crop",
+    "photos": "crops of photographs, with whole photographs held out for the test",
     "fashion_mnist": "pictures of Fashion-MNIST, which are independent of each other",
 }
 source = named.get(data, f"images of {data}")
@@ -115,8 +115,8 @@ for n, p in tqdm(grid, desc="pairs (N, P)"):
 risks = pd.concat(tables, ignore_index=True)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
-Markdown(f"""The images are {source}, of {size} × {size} pixels. The grid has {len(grid)} pairs; each is evaluated
-on {recalled} training images and {tested} test images, at {len(sigmas)} noise levels.""")
+Markdown(f"""The images have {size} × {size} pixels and are {source}. The grid has {len(grid)} pairs; each is
+evaluated on {recalled} training images and {tested} test images, at {len(sigmas)} noise levels.""")
 
 # %% [markdown]
 # ## Where reciting begins
@@ -149,9 +149,10 @@ show_table(
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 difficulty = gaps.groupby("sigma").difficulty.mean()
-Markdown(f"""The affine filter shows how much the two sets of images differ in difficulty: on average over $P$, its
-risk on the test images is {difficulty.iloc[0]:+.1f} dB from its risk on the training images at $\\sigma =
-{min(sigmas):g}$, and {difficulty.iloc[-1]:+.1f} dB at $\\sigma = {max(sigmas):g}$.""")
+Markdown(f"""The affine filter shows how much the two sets of images differ in difficulty. On average over $P$, its
+risk on the test images differs from that on the training images by {difficulty.iloc[0]:+.1f} dB at $\\sigma =
+{min(sigmas):g}$ and by {difficulty.iloc[-1]:+.1f} dB at $\\sigma = {max(sigmas):g}$; a positive number means that
+test images are harder.""")
 
 # %% [markdown]
 # As the training set grows, the two risks approach each other. By the inequalities above, the least possible risk
@@ -280,12 +281,7 @@ show_table(
 few, many, low, high = min(counts), max(counts), min(sigmas), max(sigmas)
 reciting = gaps[gaps.gap > MEMORISED].groupby("sigma").size().reindex(sorted(sigmas), fill_value=0)
 chosen = best.pivot(index="sigma", columns="count", values="best")
-windows = ", ".join(
-    f"from $P = {chosen[few][s]}$ to $P = {chosen[many][s]}$ at $\\sigma = {s:g}$"
-    if chosen[few][s] != chosen[many][s]
-    else f"$P = {chosen[few][s]}$ for both at $\\sigma = {s:g}$"
-    for s in sorted(sigmas)
-)
+windows = ", ".join(f"{chosen[few][s]} and {chosen[many][s]} at $\\sigma = {s:g}$" for s in sorted(sigmas))
 recited = of_formula.set_index(["count", "sigma"]).gap[min(network_counts), low]
 recited_by_network = of_network.set_index(["count", "sigma"]).gap[min(network_counts), low]
 start = sure_from(nearness)
@@ -297,11 +293,11 @@ if start is not None:
     followed += "; below that at least one is not." if start > low else "."
 show_answer(f"""It depends on the noise: little noise, large windows and few images make the formula recite. At
 $\\sigma = {low:g}$ it recites for {reciting[low]} of {len(grid)} pairs $(N, P)$, and at $\\sigma = {high:g}$ for
-{reciting[high]}. The best window also depends on the noise and on the data: on test images it goes, from $N =
-{few}$ to $N = {many:,}$, {windows}. Networks that were trained for {steps:,} steps recite less than the formula:
-with $N = {min(network_counts)}$ at $\\sigma = {low:g}$ the gap of the network is {recited_by_network:.1f} dB and
-that of the formula {recited:.1f} dB. {followed} These numbers hold for {source}, of {size} × {size} pixels, and for
-$\\sigma$ from {low:g} to {high:g}.""")
+{reciting[high]}. The best window depends on the noise and on the data, too: with $N = {few}$ and $N = {many:,}$
+images, the patch size of least risk on test images is {windows}. Networks that were trained for {steps:,} steps
+recite less than the formula: with $N = {min(network_counts)}$ at $\\sigma = {low:g}$ the gap of the network is
+{recited_by_network:.1f} dB and that of the formula {recited:.1f} dB. {followed} All this holds for $\\sigma$ from
+{low:g} to {high:g} and for images of {size} × {size} pixels that are {source}.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(clean["test"][:1], low, generator=torch.Generator().manual_seed(seed))
