@@ -53,7 +53,14 @@ def test_notebook_repeats_under_nbval(executed, source):
     assert re.search(r"\d+ passed", done.stdout)
 
 
-REWRITTEN = ["00_one_pixel", "06_patchwork"]
+REWRITTEN = [
+    "00_one_pixel",
+    "06_patchwork",
+    "07_three_degrees",
+    "08_architectures",
+    "09_out_of_distribution",
+    "10_sweep_it",
+]
 
 
 @pytest.mark.parametrize("stem", REWRITTEN)
