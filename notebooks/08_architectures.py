@@ -139,7 +139,7 @@ built = {name: architecture for name, (architecture, _) in trainings(architectur
 from_networks = distances[distances["one"].isin(list(networks))]
 built_other = from_networks["other"].map(built)
 same = built_other == from_networks["one"].map(built)
-kinds = from_networks["other"].map({FORMULA: "the formula", AFFINE: "the affine filter", TRUTH: "the truth"})
+kinds = from_networks["other"].where(from_networks["other"].isin([FORMULA, AFFINE, TRUTH]))
 kinds = kinds.mask(built_other.notna() & same, "another seed").mask(built_other.notna() & ~same, "another architecture")
 by_kind = from_networks.assign(kind=kinds)[kinds.notna()]
 by_kind = by_kind.sort_values("kind", kind="stable")
@@ -160,7 +160,7 @@ usual = large_noise.groupby("kind")["psnr"].mean()
 Markdown(f"""From $\\sigma = {claimed_from:g}$ on, a network agrees with a network of another architecture to
 {usual["another architecture"]:.1f} dB on average, and two trainings of {architectures[-1]} with different seeds agree
 to {usual.get("another seed", float("nan")):.1f} dB. The average network agrees with the formula to
-{usual["the formula"]:.1f} dB and with the truth to {usual["the truth"]:.1f} dB.""")
+{usual[FORMULA]:.1f} dB and with the truth to {usual[TRUTH]:.1f} dB.""")
 
 # %% [markdown]
 # ## Nearer to each other than to anything simpler?
@@ -221,7 +221,7 @@ mean_of = by_kind.groupby(["sigma", "kind"])["psnr"].mean()
 
 def nearer(sigma):
     """How near the networks are to each other and to the formula at one noise level, as a part of a sentence."""
-    pair, best = mean_of[sigma, "another architecture"], mean_of[sigma, "the formula"]
+    pair, best = mean_of[sigma, "another architecture"], mean_of[sigma, FORMULA]
     return f"agree with each other to {pair:.1f} dB and with the formula to {best:.1f} dB"
 
 
