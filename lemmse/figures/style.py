@@ -20,6 +20,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "L-MMSE": {"color": "#5E3C99", "marker": "<", "linestyle": ":"},
     "LE-MMSE": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "formula": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "affine filter": {"color": "#7F3B08", "marker": "h", "linestyle": "--"},
     "UNet": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
     "ResNet": {"color": "#009E73", "marker": "D", "linestyle": "--"},
     "PatchMLP": {"color": "#CC79A7", "marker": "P", "linestyle": "-."},

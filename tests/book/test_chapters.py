@@ -64,6 +64,10 @@ REWRITTEN = [
     "04_high_density",
     "05_data_and_patch_size",
     "06_patchwork",
+    "07_three_degrees",
+    "08_architectures",
+    "09_out_of_distribution",
+    "10_sweep_it",
 ]
 
 
