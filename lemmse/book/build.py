@@ -22,7 +22,7 @@ from pathlib import Path
 from lemmse.book.export import export_page
 from lemmse.book.notebooks import WEIGHTS, Project, execute, read_record
 from lemmse.book.pages import FIGURES, figure_files
-from lemmse.book.photographs import photographs_table
+from lemmse.book.photographs import photographs_list
 from lemmse.files import writable_folder, write_atomically
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -104,7 +104,7 @@ def publish(project: Project, preset: str, book: Path) -> None:
                 if image:
                     png = base64.b64decode(image)
                     write_atomically(book / FIGURES / f"{name}.png", partial(Path.write_bytes, data=png))
-    photographs = photographs_table()
+    photographs = photographs_list()
     write_atomically(book / FIGURES / "photographs.md", partial(Path.write_text, data=photographs, encoding="utf-8"))
     if (book / "try_it.md").exists():
         export_page(book, preset)

@@ -7,15 +7,16 @@ from lemmse.data.photographs import PHOTOGRAPHS
 _SPLITS = {"train": "training", "test": "test"}
 
 
-def photographs_table() -> str:
-    """A Markdown table of `PHOTOGRAPHS`: what each shows, its use, and the source and license that its wheel states.
+def photographs_list() -> str:
+    """`PHOTOGRAPHS` as a Markdown list: what each shows, its use, and the source and license that its wheel states.
 
     Example:
-        >>> photographs_table().splitlines()[2]  # doctest: +ELLIPSIS
-        '| a woman in a space suit, indoors | training, color | scikit-image: NASA ...'
+        >>> photographs_list().splitlines()[0][:61]
+        '- **a woman in a space suit, indoors** (training, color). Sou'
     """
-    lines = ["| photograph | used for | source | license |", "|---|---|---|---|"]
+    lines = []
     for entry in PHOTOGRAPHS:
         use = f"{_SPLITS[entry.split]}, {'color' if entry.color else 'gray'}"
-        lines.append(f"| {entry.shows} | {use} | {entry.wheel}: {entry.source} | {entry.license} |")
+        origin = f"Source: {entry.wheel}, {entry.source}. License: {entry.license}."
+        lines.append(f"- **{entry.shows}** ({use}). {origin}")
     return "\n".join(lines) + "\n"
