@@ -287,10 +287,9 @@ recited_by_network = of_network.set_index(["count", "sigma"]).gap[min(network_co
 start = sure_from(nearness)
 followed = f"At $\\sigma = {high:g}$ at least one network is not clearly nearer to the formula than to every control."
 if start is not None:
-    followed = (
-        f"From $\\sigma = {start:g}$ on the networks are nearer to the formula than to any control, for every $N$"
-    )
-    followed += "; below that at least one is not." if start > low else "."
+    levels = f"From $\\sigma = {start:g}$ on" if start < high else f"At $\\sigma = {high:g}$"
+    followed = f"{levels} the networks are nearer to the formula than to any control, for every $N$"
+    followed += "; at less noise at least one is not." if start > low else "."
 show_answer(f"""It depends on the noise: little noise, large windows and few images make the formula recite. At
 $\\sigma = {low:g}$ it recites for {reciting[low]} of {len(grid)} pairs $(N, P)$, and at $\\sigma = {high:g}$ for
 {reciting[high]}. The best window depends on the noise and on the data, too: with $N = {few}$ and $N = {many:,}$
