@@ -5,7 +5,6 @@ The book is built aside and swapped in when it is complete, so that a build that
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -26,7 +25,6 @@ from lemmse.book.photographs import photographs_list
 from lemmse.files import writable_folder, write_atomically
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
-_RECORD = "application/papermill.record/"
 
 
 class BuildFailed(Exception):
@@ -97,13 +95,6 @@ def publish(project: Project, preset: str, book: Path) -> None:
         notebook = json.loads(executed.read_text(encoding="utf-8"))
         for name, content in figure_files(notebook).items():
             write_atomically(book / FIGURES / name, partial(Path.write_bytes, data=content))
-        for cell in notebook["cells"]:
-            for output in cell.get("outputs", []):
-                name = output.get("metadata", {}).get("scrapbook", {}).get("name", "")
-                image = output.get("data", {}).get(_RECORD + "image/png")
-                if image:
-                    png = base64.b64decode(image)
-                    write_atomically(book / FIGURES / f"{name}.png", partial(Path.write_bytes, data=png))
     photographs = photographs_list()
     write_atomically(book / FIGURES / "photographs.md", partial(Path.write_text, data=photographs, encoding="utf-8"))
     if (book / "try_it.md").exists():
