@@ -89,7 +89,7 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 images = load_images(data, count=count, size=size, channels=channels)
 clean = evaluation_images(images, data, tested)  # "training" and "test"
 sources = {
-    split: image_groups(data, split=name, count=tested, size=size, channels=channels).tolist()
+    split: image_groups(data, split=name, count=tested, size=size, channels=channels)
     for split, name in (("training", "train"), ("test", "test"))
 }  # the number of the photograph that each image was cut from
 
