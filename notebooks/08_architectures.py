@@ -7,185 +7,345 @@
 # %% [markdown]
 # # Architectures agree
 #
-# **Question.** A U-Net, a residual network and a perceptron on patches: do they learn different things?
-#
-# **Answer.** No: what they share, receptive field and equivariance, decides what they learn. On this run they agree
-# with one another to {glue:text}`pair_low:.1f` dB or better for $\sigma \ge$ {glue:text}`from_sigma` (means over
-# images, the worst pair), and with the formula to {glue:text}`formula_low:.1f` dB or better. At every checkpoint of
-# every training, the loss exceeds the LE-MMSE risk by the squared distance to the formula, to within
-# {glue:text}`worst:.1f` standard errors of the difference.
-#
-# **The formula.** LE-MMSE, {eq}`eq-lemmse` of {doc}`/theory`, has the least risk of all local, equivariant maps, and
+# **Question.** A U-Net, a residual network and a perceptron on patches have the same receptive field and are trained
+# on the same images. Do they learn different denoisers?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** All three networks are local and equivariant, so [LE-MMSE](../theory.md) is the best that each of
+# them can be. Let $\hat x_{\mathrm{LE}}$ be its output and $f$ that of any map which is local and equivariant. On the
+# training distribution,
 #
 # $$
-# \mathbb E \lVert f - x \rVert^2 - \mathbb E \lVert \hat x_{\mathrm{LE}} - x \rVert^2
-# = \mathbb E \lVert f - \hat x_{\mathrm{LE}} \rVert^2
-# $$ (eq-floor)
+# \mathbb E \lVert f - x \rVert^2
+# = \mathbb E \lVert \hat x_{\mathrm{LE}} - x \rVert^2 + \mathbb E \lVert f - \hat x_{\mathrm{LE}} \rVert^2 .
+# $$
 #
-# for every such map $f$, well or badly trained: loss minus floor is the distance to the formula.
+# The first term on the right is a floor that no such map passes. The second term is how far the map is from the
+# formula. So two networks whose training errors are both near the floor are near the formula, and then they are near
+# each other. The formula does not say that training gets there, nor what networks do on images that they were not
+# trained on. That is what this chapter measures.
 
-# %% tags=["parameters"]
+# %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
 data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
-count: int = 400  # training images
+count: int = 400  # N, training images
 size: int = 28  # pixels a side, of the networks compared
 patch_size: int = 5  # P, odd: the receptive field
-architectures: list[str] = ["UNet", "ResNet", "PatchMLP"]  # trained as in the first chapter
+architectures: list[str] = ["UNet", "ResNet", "PatchMLP"]  # trained as in the chapter on the main claim
 repeats: int = 2  # further trainings of the last of them, with other seeds
 network_size: str = "small"  # small, or paper (4 million weights)
-steps: int = 1600  # of training
+steps: int = 2000  # of training
 batch_size: int = 8  # images a step
 learning_rate: float = 2.0e-3  # at its highest
 sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
 sigmas: list[float] = [0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels of the evaluation
-tested: int = 12  # training and test images of the evaluation, each
+shown: float = 0.2  # noise level of the first figure, the nearest of the above
+tested: int = 6  # training and test images of the evaluation, each
+few: int = 20  # training images of the control that has few of them
+claimed_from: float = 0.2  # the least noise level at which agreement is claimed
 watched_size: int = 16  # pixels a side, of the trainings that are watched
 checkpoints: list[int] = [25, 50, 100, 200, 400]  # steps after which they are looked at
-draws: int = 384  # of image, noise level and noise, for their risks
+draws: int = 256  # of image, noise level and noise, for their risks
 seed: int = 0  # of weights, training, images and noise
 strict: bool = True  # whether this chapter fails if the claim at its end does
 
 # %% tags=["hide-input"]
 import logging
-from itertools import combinations
+from itertools import permutations
 
 import pandas as pd
+import torch
+from IPython.display import Markdown
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.evaluate import CLAIMED_FROM, claimed_psnr, compare
-from lemmse.analysis.experiment import evaluation_images, experiment, trainings
+from lemmse.analysis.controls import AFFINE, controls, half_and_double, patch_size_control
+from lemmse.analysis.evaluate import FORMULA, TRUTH, compare, formula_error
+from lemmse.analysis.experiment import Training, evaluation_images, trainings
+from lemmse.analysis.margins import SURE, margins, sure_from
 from lemmse.analysis.risk import error_correlation, training_path
-from lemmse.book.chapter import check_claim, keep
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.groups import image_groups
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
+shown = min(sigmas, key=lambda sigma: abs(sigma - shown))
+images = load_images(data, count=count, size=size, channels=1)
+clean = evaluation_images(images, data, tested)  # "training" and "test"
+photographs = {
+    split: image_groups(data, split=name, count=tested, size=size, channels=1)
+    for split, name in (("training", "train"), ("test", "test"))
+}  # the number of the photograph that each image was cut from
 
 # %% [markdown]
-# ## One function, three architectures
+# ## One denoiser, three architectures
 #
-# The networks of {doc}`01_theory_predicts_network` ({glue:text}`count` images of {glue:text}`size` x {glue:text}`size`
-# pixels, {glue:text}`data`, noise, $P =$ {glue:text}`patch_size`) restore the same measurements of {glue:text}`tested`
-# training and {glue:text}`tested` test images. {glue:text}`last` is there with {glue:text}`times` seeds.
-#
-# ```{glue:figure} agreement
-# :name: fig-agreement
-# :alt: Tables of PSNR between U-Net, ResNet, PatchMLP, LE-MMSE and the truth, on training and on test images.
-#
-# PSNR in dB between all pairs at $\sigma =$ {glue:text}`shown`, mean over images; dark is close. The networks and the
-# formula form a block; the truth is far from all of them, and equally far.
-# ```
-#
-# ```{glue:figure} pairs
-# :name: fig-pairs
-# :alt: PSNR against sigma between architectures, between seeds, from network to LE-MMSE, and from network to truth.
-#
-# The same at every noise level, mean and standard deviation over images and pairs. *Another seed*: two trainings of
-# {glue:text}`last`.
-# ```
-#
-# Another architecture changes about as much as another seed does: on average from $\sigma =$ {glue:text}`from_sigma`
-# on, a network agrees with another architecture to {glue:text}`by_architecture:.1f` dB and with another seed to
-# {glue:text}`by_seed:.1f` dB.
-#
-# The networks are nearer to one another than errors of their own would leave them: what they still lack points the same
-# way. The correlation of $f - \hat x_{\mathrm{LE}}$ between two networks, mean over pairs, is
-# {glue:text}`shared_low:.2f` on test images at $\sigma =$ {glue:text}`sigma_low` and {glue:text}`shared_high:.2f` at
-# {glue:text}`sigma_high`; independent errors would give 0.
+# The networks differ in how they are built, in their first weights and in the order of their training images. They
+# share the training images, the receptive field and the number of training steps.
 
-# %% tags=["hide-input"]
-images = load_images(data, count=count, size=size, channels=1)
-evaluated = evaluation_images(images, data, tested)
+# %%
 physics = Denoising()
-options = {"size": network_size, "batch_size": batch_size, "lr": learning_rate, "sigma_min": sigma_min, "seed": seed}
-options |= {"repeats": repeats}
-formula, nets = experiment(images, physics, architectures, patch_size=patch_size, steps=steps, **options)
-estimators = {**nets, "LE-MMSE": formula}
-pairs = compare(estimators, physics, evaluated, sigmas, seed=seed + 1)
-shown = sorted(sigmas)[len(sigmas) // 2]
-names = [*architectures, "LE-MMSE", "truth"]
-at_shown = {split: part[part.sigma == shown] for split, part in pairs.groupby("split", sort=False)}
-tables = {split: part.pivot_table("psnr", "one", "other").loc[names, names] for split, part in at_shown.items()}
-built = {name: architecture for name, (architecture, _) in trainings(architectures, repeats, seed).items()}
-of = pd.DataFrame({"one": pairs.one.map(built), "other": pairs.other.map(built).fillna(pairs.other)})
-kinds = ("to " + of.other).where(of.other.isin(["LE-MMSE", "truth"]), "to another architecture")
-kinds = kinds.where(of.one != of.other, "to another seed")
-from_networks = pairs.assign(kind="network " + kinds)[pairs.one.isin(list(nets))]
-keep(
-    agreement=figures.agreement(tables),
-    pairs=figures.psnr_lines(from_networks, "psnr", "kind", "split", label="PSNR (dB)"),
+formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size)
+training = Training(
+    steps=steps,
+    batch_size=batch_size,
+    lr=learning_rate,
+    sigma_min=sigma_min,
+    size=network_size,
+    seed=seed,
+)
+networks = training.networks(
+    architectures,
+    images,
+    physics,
+    patch_size=patch_size,
+    repeats=repeats,
 )
 
 # %% [markdown]
-# ## The floor, and the way down to it
-#
-# The same architectures, new weights, on {glue:text}`watched_size` x {glue:text}`watched_size` pixels. Training is
-# continued from checkpoint to checkpoint, the learning rate decaying to zero before each. Loss, floor and distance are
-# means over the same {glue:text}`draws` draws of the training distribution.
-#
-# ```{glue:figure} floor
-# :name: fig-floor
-# :alt: Left, risk against training steps for three networks above the LE-MMSE floor; right, gap against distance.
-#
-# Left: the risk of each network falls towards the floor and does not pass it. Right: at each checkpoint the gap to the
-# floor against the distance to the formula; bars: standard error of their difference; line: {eq}`eq-floor`. All points
-# share their draws, so they err to one side together.
-# ```
-
-# %% tags=["hide-input"]
-watched = load_images(data, count=count, size=watched_size, channels=1)
-best = LocalEquivariantMMSE(watched, physics, patch_size=patch_size)
-path = training_path(architectures, best, checkpoints, draws=draws, **options)
-keep(floor=figures.risk_floor(path))
-
-# %% [markdown]
-# ## The claim
-#
-# It would be wrong if a network had a smaller risk than LE-MMSE on the training distribution, or one whose loss is near
-# the floor were far from the formula; or if two architectures agreed less than their distances to the truth suggest.
-# The bar for pairs is that of {doc}`01_theory_predicts_network` for network and formula. A difference counts beyond
-# three standard errors.
+# All networks restore the same measurements, and so do the formula and the controls of [the main
+# claim](01_theory_predicts_network.ipynb). Test images come from photographs of which no network saw any part.
 
 # %%
-mean = pairs.groupby(["one", "other", "sigma", "split"]).psnr.mean()
-between = pd.concat([mean[a, b] for a, b in combinations(nets, 2)], axis=1)
-to_truth = pd.concat([mean[a, "truth"] for a in nets], axis=1)
-to_formula = pd.concat([mean[a, "LE-MMSE"] for a in nets], axis=1)
-sigma_of = between.index.get_level_values("sigma")
-judged = sigma_of >= CLAIMED_FROM
-bar = pd.Series(sigma_of.map(claimed_psnr), between.index)
-shared = error_correlation(pairs, nets, "LE-MMSE", ["split", "sigma"])
-gap, first, last = path.risk - path.floor, path.steps == min(checkpoints), path.steps == max(checkpoints)
-assert path.notna().all(axis=None), "every risk must be a number"
-y = evaluated["test"][:2]
-for name, f in estimators.items():
-    moved = f(y, 0.3).roll((1, 2), (-2, -1)) - f(y.roll((1, 2), (-2, -1)), 0.3)
-    assert moved.abs().max() < 1e-5, f"{name} must commute with translations"
-held = {
-    "pairs agree": (between.min(axis=1) > bar)[judged].all(),
-    "and are not merely good": (between.min(axis=1) - to_truth.max(axis=1) > 5)[judged].all(),  # dB
-    "no network passes the floor": (gap > -3 * path.error).all(),
-    "the gap is the distance": (path.rest.abs() < 3 * path.error).all(),
-    "training closes it": gap[last].max() < gap[first].min() / 2,
-}
-check_claim(held, preset, strict=strict)
+rivals = controls(formula, few=few)
+for other_size in half_and_double(patch_size):
+    del rivals[patch_size_control(other_size)]  # they take long
+everyone = networks | {FORMULA: formula} | rivals
+distances = compare(
+    everyone,
+    physics,
+    clean,
+    sigmas,
+    seed=seed + 1,
+    groups=photographs,
+)
 
-# %% tags=["remove-cell"]
-keep(**{name: globals()[name] for name in ("count", "data", "size", "patch_size", "tested", "watched_size", "draws")})
-high = sigma_of >= shown
-keep(shown=shown, pair_low=between[high].min(axis=None), formula_low=to_formula[high].min(axis=None), from_sigma=shown)
-keep(shared_low=shared["test", min(sigmas)], shared_high=shared["test", max(sigmas)])
-keep(sigma_low=min(sigmas), sigma_high=max(sigmas), worst=(path.rest.abs() / path.error).max())
-keep(last=architectures[-1], times=repeats + 1)
-by_kind = from_networks[from_networks.sigma >= shown].groupby("kind").psnr.mean()
-for name in ("architecture", "seed"):
-    keep(**{f"by_{name}": by_kind.get(f"network to another {name}", float("nan"))})
+# %% tags=["hide-input"]
+names = [*architectures, FORMULA, AFFINE, TRUTH]
+at_shown = {split: part[part["sigma"] == shown] for split, part in distances.groupby("split", sort=False)}
+tables = {split: part.pivot_table("psnr", "one", "other").loc[names, names] for split, part in at_shown.items()}
+show_figure(
+    figures.agreement(tables),
+    name="fig-agreement",
+    caption=f"""PSNR in dB between all pairs at $\\sigma = {shown:g}$, mean over {tested} images of each split; dark
+    means near. The truth and the affine filter, which is the best affine map of the same patch, are there for
+    comparison.""",
+    alt="Two square tables of PSNR between three networks, formula, affine filter and truth; network pairs are dark.",
+)
+
+# %% tags=["hide-input"]
+built = {name: architecture for name, (architecture, _) in trainings(architectures, repeats, seed).items()}
+from_networks = distances[distances["one"].isin(list(networks))]
+built_other = from_networks["other"].map(built)
+same = built_other == from_networks["one"].map(built)
+kinds = from_networks["other"].where(from_networks["other"].isin([FORMULA, AFFINE, TRUTH]))
+kinds = kinds.mask(built_other.notna() & same, "another seed").mask(built_other.notna() & ~same, "another architecture")
+by_kind = from_networks.assign(kind=kinds)[kinds.notna()]
+by_kind = by_kind.sort_values("kind", kind="stable")
+show_figure(
+    figures.psnr_lines(by_kind, "psnr", "kind", "split", label="PSNR from a network (dB)"),
+    name="fig-pairs",
+    caption=f"""How near a network is to a network of another architecture, to the same architecture with another seed
+    ({architectures[-1]} only), to the formula, to the affine filter and to the truth: mean and standard deviation
+    over images and pairs.""",
+    alt="PSNR against sigma from a network to another architecture, another seed, formula, affine filter and truth.",
+)
+
+# %%
+large_noise = by_kind[by_kind["sigma"] >= claimed_from]
+usual = large_noise.groupby("kind")["psnr"].mean()
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+Markdown(f"""From $\\sigma = {claimed_from:g}$ on, a network agrees with a network of another architecture to
+{usual["another architecture"]:.1f} dB on average, and two trainings of {architectures[-1]} with different seeds agree
+to {usual.get("another seed", float("nan")):.1f} dB. The average network agrees with the formula to
+{usual[FORMULA]:.1f} dB and with the truth to {usual[TRUTH]:.1f} dB.""")
+
+# %% [markdown]
+# ## Nearer to each other than to anything simpler?
+#
+# Good denoisers resemble each other because they all resemble the truth, and denoisers that smooth resemble each
+# other because they smooth. So for each pair of architectures we compute a margin: how much nearer the two networks
+# are to each other than the first of them is to the truth and to any control.
+
+# %%
+simpler = [*rivals, TRUTH]
+pairs = []
+for first, second in permutations(architectures, 2):
+    generator = torch.Generator().manual_seed(seed)
+    of_pair = margins(
+        distances,
+        [first],
+        simpler,
+        formula=second,
+        generator=generator,
+    )
+    pairs.append(of_pair.assign(network=f"{first} and {second}"))
+pair_margins = pd.concat(pairs, ignore_index=True)
+start = sure_from(pair_margins)
+
+# %% tags=["hide-input"]
+least = pair_margins.loc[pair_margins.groupby(["split", "sigma"], sort=False)["margin"].idxmin()]
+columns = {
+    "images": least["split"],
+    "sigma": least["sigma"],
+    "networks": least["network"],
+    "between them (dB)": least["to_formula"].map("{:.1f}".format),
+    "nearest other": least["control"],
+    "margin (dB)": [figures.plus_minus(*pair) for pair in zip(least["margin"], least["error"], strict=True)],
+}
+show_table(
+    least.assign(**columns)[list(columns)],
+    name="tab-pairs",
+    caption="""At each noise level the pair of architectures with the least margin: the PSNR between the two, what
+    else the first of them is nearest to, and how much nearer it is to the other network than to that, ± the standard
+    error.""",
+)
+
+# %% [markdown]
+# ## What they have in common beyond the formula
+#
+# The networks do not reach the formula. What they lack could be an accident of each training, or something that they
+# share. The correlation of $f - \hat x_{\mathrm{LE}}$ between two networks tells: it is zero if their deviations from
+# the formula have nothing to do with each other, and one if they are the same.
+
+# %%
+by = ["split", "sigma"]
+shared = error_correlation(distances, architectures, FORMULA, by)
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+low, high = min(sigmas), max(sigmas)
+mean_of = by_kind.groupby(["sigma", "kind"])["psnr"].mean()
+
+
+def nearer(sigma):
+    """How near the networks are to each other and to the formula at one noise level, as a part of a sentence."""
+    pair, best = mean_of[sigma, "another architecture"], mean_of[sigma, FORMULA]
+    return f"agree with each other to {pair:.1f} dB and with the formula to {best:.1f} dB"
+
+
+Markdown(f"""On test images, the mean correlation over pairs of architectures is {shared["test", low]:.2f} at $\\sigma =
+{low:g}$ and {shared["test", high]:.2f} at $\\sigma = {high:g}$. At $\\sigma = {low:g}$ the networks {nearer(low)}; at
+$\\sigma = {high:g}$ they {nearer(high)}. A large correlation means that what they lack is the same for all of them.""")
+
+# %% [markdown]
+# ## How training approaches the floor
+#
+# Here we watch new and smaller trainings on their way. Each training goes on from checkpoint to checkpoint, and the
+# learning rate decays to zero before each of them. All risks are means over the same draws of the training
+# distribution.
+
+# %%
+watched = load_images(data, count=count, size=watched_size, channels=1)
+best = LocalEquivariantMMSE(watched, physics, patch_size=patch_size)
+path = training_path(
+    architectures,
+    best,
+    checkpoints,
+    draws=draws,
+    sigma_min=sigma_min,
+    seed=seed,
+    size=network_size,
+    batch_size=batch_size,
+    lr=learning_rate,
+    weighting=training.weighting,
+)
+excess = path["risk"] - path["floor"]
+
+# %% tags=["hide-input"]
+show_figure(
+    figures.risk_floor(path),
+    name="fig-floor",
+    caption=f"""Left: the mean squared error of each network on the training distribution falls toward that of the
+    formula. Right: at each checkpoint, the error in excess of the floor against the squared distance to the formula,
+    with the standard error of their difference. All points share the same {draws} draws, so they err to one side
+    together.""",
+    alt="Left, risk against training steps for three networks above the floor; right, excess against distance.",
+)
+
+# %% [markdown]
+# That the points on the right lie on the line is no evidence that networks agree with the formula. It holds for every
+# map that is local and equivariant, trained or not, because the formula is an orthogonal projection. It is a check:
+# points off the line would mean that the code of the networks, of the formula or of the sampling is wrong. The same
+# is true of the floor on the left. What the figure does show is how fast each architecture approaches it.
+
+# %%
+first_step, last_step = min(checkpoints), max(checkpoints)
+at_first = excess[path["steps"] == first_step]
+at_last = excess[path["steps"] == last_step]
+worst_check = (path["rest"].abs() / path["error"]).max()
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+Markdown(f"""From step {first_step} to step {last_step}, the error in excess of the floor falls from
+{1e3 * at_first.min():.1f} to {1e3 * at_first.max():.1f} thousandths, depending on the architecture, to
+{1e3 * at_last.min():.1f} to {1e3 * at_last.max():.1f}. Excess and distance differ by at most {worst_check:.1f}
+standard errors of their difference.""")
+
+# %% [markdown]
+# ## The answer, and what would prove it wrong
+#
+# The answer would be wrong if two architectures were as near to the truth, to the affine filter or to another control
+# as they are to each other, or if another architecture changed the denoiser far more than another seed does.
+
+# %% tags=["hide-input"]
+judged = pair_margins[pair_margins["sigma"] >= claimed_from]
+if start is None:
+    verdict = "On this run they are not nearer to each other than to every control, at any noise level that was tested."
+else:
+    inside = pair_margins[pair_margins["sigma"] >= start]
+    weakest, strongest = inside.loc[inside["margin"].idxmin()], inside.loc[inside["margin"].idxmax()]
+    span = f"for $\\sigma$ from {start:g} to {high:g}" if start < high else f"at $\\sigma = {high:g}$"
+    verdict = f"""No, they learn nearly the same one, {span}: two architectures are nearer to each other than to the
+    truth and to any control, by {figures.plus_minus(weakest.margin, weakest.error)} to
+    {figures.plus_minus(strongest.margin, strongest.error)} dB, on training and on test images."""
+    below = pair_margins[pair_margins["sigma"] < start]
+    if len(below):
+        lowest = below.loc[below["margin"].idxmin()]
+        verdict += f""" Below that this does not hold for every pair: at $\\sigma = {lowest.sigma:g}$ the margin of
+        {lowest.network} is {figures.plus_minus(lowest.margin, lowest.error)} dB over '{lowest.control}'."""
+show_answer(f"""{verdict} Another architecture changes the output about as much as another seed: from $\\sigma =
+{claimed_from:g}$ on, networks of different architectures agree to {usual["another architecture"]:.1f} dB, and
+trainings of {architectures[-1]} with different seeds to {usual.get("another seed", float("nan")):.1f} dB. This is
+about networks with the same receptive field of {patch_size} x {patch_size} pixels, trained for minutes on the same
+{count} images. That the receptive field and the equivariance are the cause is what the theory says; this chapter does
+not vary them.""")
+
+# %% tags=["hide-input"]
+assert path.notna().all(axis=None), "every risk must be a number"
+y = physics.measure(clean["test"][:2], shown, generator=torch.Generator().manual_seed(seed))
+assert formula_error(formula, y[:1], shown) < 1e-5, "the engine must agree with the formula written out"
+for name, denoiser in (networks | {FORMULA: formula}).items():
+    moved = denoiser(y, shown).roll((1, 2), (-2, -1)) - denoiser(y.roll((1, 2), (-2, -1)), shown)
+    assert moved.abs().max() < 1e-5, f"{name} must commute with translations"
+if preset != "smoke":
+    assert (path["rest"].abs() < 4 * path["error"]).all(), (
+        "the excess over the floor must be the distance to the formula"
+    )
+statements = {
+    f"From sigma = {claimed_from:g} on, every pair of architectures is nearer to each other than to the truth and to "
+    f"every control by more than {SURE:g} standard errors, on {split} images.": bool(
+        (part.margin > SURE * part.error).all()
+    )
+    for split, part in judged.groupby("split", sort=False)
+}
+statements["The error in excess of the floor at least halves for every architecture while its training is watched."] = (
+    bool((at_last.to_numpy() < at_first.to_numpy() / 2).all())
+)
+if "another seed" in usual:
+    statements["Another architecture changes the output by at most 3 dB more than another seed."] = bool(
+        usual["another architecture"] > usual["another seed"] - 3
+    )
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(sure_from=start, least_margin=judged["margin"].min(), excess=at_last.max(), shared=shared["test", low])
+record(by_architecture=usual["another architecture"], by_seed=usual.get("another seed", float("nan")))
 
 # %% [markdown]
 # ## Try it
 #
-# - `network_size paper`, `checkpoints [800, 3200]`: larger networks come nearer to the floor; none passes it.
-# - `learning_rate 2.0e-4`: a slow training is far from the formula, and its loss says how far.
-# - `patch_size 9`: the floor is lower, and harder to reach.
-#
-# ```bash
-# lemmse run 08 -p patch_size 9 -p strict False
-# ```
+# - `lemmse run 08 -p learning_rate 2.0e-4 -p strict False`: slow trainings are far from the formula, and the error in
+#   excess of the floor says how far. The networks are trained anew, which takes minutes.
+# - `lemmse run 08 -p checkpoints "[100, 400, 1600]" -p strict False`: watch the trainings for longer.
+# - `lemmse run 08 -p patch_size 9 -p strict False`: the floor is lower, and harder to reach.

@@ -7,26 +7,40 @@
 # %% [markdown]
 # # Sweep it
 #
-# **Question.** {doc}`00_one_pixel` finds the training patches that vote for one pixel. How does their number depend on
-# the patch size and on the noise?
-#
-# **Answer.** At $\sigma =$ {glue:text}`low` the effective number of voters falls from {glue:text}`first:.1f` at
-# $P =$ {glue:text}`narrow` to {glue:text}`last:.1f` at $P =$ {glue:text}`wide`. Nobody has to run that chapter
-# {glue:text}`runs` times by hand for it: that is what this page is about.
-#
-# **The formula.** With the weights $w_m$ of {eq}`eq-lemmse`, the effective number of voters is $1 / \sum_m w_m^2$.
+# **Question.** [The first chapter](00_one_pixel.ipynb) counts how many training patches share the weight of one
+# pixel. How does this number depend on the patch size and on the noise, and how does one find out without running the
+# chapter by hand for each case?
 
-# %% tags=["parameters"]
-preset: str = "quick"  # smoke, quick or paper: of the runs, too
-patch_sizes: list[int] = [3, 5, 7, 11]  # P, odd
-sigmas: list[float] = [0.1, 0.3]  # noise levels
-jobs: int = 2  # runs at once
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
 
 # %% [markdown]
-# ## The grid, and the command
+# **The formula.** The weights $w_{i,k}$ of the training patches add up to one, and the effective number of patches is
 #
-# A grid is a YAML file: under `product`, lists of values whose every combination is a run; under `points`, runs one by
-# one; under `fixed`, what all have in common. The names are those of the parameters cell of the chapter.
+# $$
+# N_{\mathrm{eff}} = \frac{1}{\sum_{i,k} w_{i,k}^2} .
+# $$
+#
+# It is one if a single patch has all the weight.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "quick"  # smoke, quick or paper: of the runs, too
+patch_sizes: list[int] = [3, 5, 7, 11]  # P, odd, growing
+sigmas: list[float] = [0.1, 0.3]  # noise levels, growing
+jobs: int = 2  # runs at once
+strict: bool = True  # whether this chapter fails if the claim at its end does
+
+# %% tags=["hide-input"]
+from lemmse import figures
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.book.notebooks import Project
+from lemmse.sweep import sweep
+
+# %% [markdown]
+# ## The grid
+#
+# A sweep runs one chapter many times. Which parameters each run has is written in a grid. With this text in the file
+# `patches.yaml`, every patch size is combined with every noise level:
 #
 # ```yaml
 # product:
@@ -37,93 +51,118 @@ jobs: int = 2  # runs at once
 #   draws: 2
 # ```
 #
-# Not strict: what that chapter claims for its own patch size need not hold for all; and its table, which is not asked
-# for here, is to cost little. With that in `voters.yaml`, these commands list the runs, run them, and draw the result:
+# The names are those of the parameters cell of the chapter. What stands under `fixed` is the same in all runs. Here
+# `strict: false` lets a run go on if the claim of the chapter does not hold for its parameters, and `draws: 2` saves
+# time. Three commands list the runs, execute them and draw the result:
 #
 # ```bash
-# lemmse sweep 00 voters.yaml --dry-run
-# lemmse sweep 00 voters.yaml --jobs 2 -o voters
-# lemmse plot voters --x patch_size --y effective --by sigma --log y
+# lemmse sweep 00 patches.yaml --dry-run
+# lemmse sweep 00 patches.yaml --jobs 2 -o patches
+# lemmse plot patches --x patch_size --y effective --by sigma --log y
 # ```
 #
-# From Python, as below, it is a function. Either way a run that is complete is not run again: stop it, kill it, add to
-# the grid, and the same command goes on from there. {doc}`/sweep` says more.
+# From Python, a sweep is a function, and its points are a list:
 
 # %%
-from lemmse.book.notebooks import Project
-from lemmse.sweep import sweep
-
-project = Project.find()
-source = project.source("00_one_pixel")
 fixed = {"strict": False, "draws": 2}
-points = [{"patch_size": patch_size, "sigma": sigma, **fixed} for patch_size in patch_sizes for sigma in sigmas]
-folder = project.root / "build" / "sweeps" / f"voters-{preset}"
-table = sweep(project, source, points, folder, preset=preset, jobs=jobs, progress=False)
+points = []
+for patch_size in patch_sizes:
+    for sigma in sigmas:
+        points.append({"patch_size": patch_size, "sigma": sigma} | fixed)
+project = Project.find()
+chapter = project.source("00_one_pixel")
+folder = project.root / "build" / "sweeps" / f"patches-{preset}"
+options = {"preset": preset, "jobs": jobs, "progress": False}
+table = sweep(project, chapter, points, folder, **options)
 
 # %% [markdown]
-# ## The table, and the picture
+# A run that is complete is not executed again. You may stop a sweep at any time or add values to its grid, and the
+# same command continues where it was. [The page about sweeps](../sweep.md) is the reference.
+
+# %% [markdown]
+# ## The table and the figure
 #
-# What the chapter glues is a column; so are its parameters, and what is known of the run.
-#
-# ```{glue:figure} voters
-# :name: tab-voters
-#
-# The columns of this sweep that vary: effective number of voters, error of the pixel (image range 0 to 1), seconds and
-# peak memory (MB) of a run. The others are in `results.csv` and `results.parquet`.
-# ```
-#
-# ```{glue:figure} voters_lines
-# :name: fig-voters
-# :alt: Effective number of voters against patch size, a line for each noise level, on a logarithmic axis.
-#
-# One pixel of one image: a wide patch finds few that resemble it, and more noise makes more of them resemble it.
-# ```
+# The table has one row for each run. Its columns are the parameters, the values that the chapter records, and what is
+# known about the run, such as its time and memory.
 
 # %% tags=["hide-input"]
-from myst_nb import glue
-
-from lemmse import figures
-
-shown = table[["patch_size", "sigma", "effective", "error", "status", "seconds", "peak_mb"]]
-shown = shown.rename(columns={"error": "error of the pixel", "peak_mb": "peak (MB)"}).round(3)
-glue("voters", shown.set_index("patch_size"), display=False)
-lines = figures.sweep_lines(
-    table, "patch_size", "effective", "sigma", log="y", xlabel="patch size P (pixels)", ylabel="effective voters"
+columns = {
+    "patch_size": "P (pixels)",
+    "sigma": "sigma",
+    "effective": "effective patches",
+    "error": "error of the pixel",
+    "seconds": "time (s)",
+    "peak_mb": "memory (MB)",
+}
+text = table[list(columns)].assign(
+    effective=table["effective"].map(figures.rounded),
+    error=table["error"].map("{:.3f}".format),
+    seconds=table["seconds"].map("{:.0f}".format),
+    peak_mb=table["peak_mb"].map("{:,.0f}".format),
 )
-glue("voters_lines", lines, display=False)
+show_table(
+    text.rename(columns=columns),
+    name="tab-sweep",
+    caption=f"""The {len(table)} runs of the sweep: effective number of patches, error of the pixel on the scale from
+    0, black, to 1, white, and the time and the peak memory of each run.""",
+)
+
+# %% tags=["hide-input"]
+lines = figures.sweep_lines(
+    table,
+    "patch_size",
+    "effective",
+    "sigma",
+    log="y",
+    xlabel="patch size P (pixels)",
+    ylabel="effective number of patches",
+)
+show_figure(
+    lines,
+    name="fig-sweep",
+    caption="""Effective number of patches against the patch size, one line for each noise level, for one pixel of one
+    image. Few training patches resemble a wide noisy patch, and more noise makes more of them resemble it.""",
+    alt="Effective number of patches against patch size, one line for each noise level, on a logarithmic axis.",
+)
 
 # %% [markdown]
-# ## The claim
+# ## The answer, and what would prove it wrong
 #
-# That a sweep which is complete runs nothing again, and tells the same to the bit; and, of this pixel, that the widest
-# patch has less than a tenth of the voters of the narrowest, and that more noise means more voters. Nothing is claimed
-# of the steps between: it is one pixel and one draw of the noise, and the picture shows whether they are all downward.
+# The sweep would be wrong if a second sweep over the same grid executed a run again or returned other numbers. The
+# statement about patches would be wrong if the widest patch had as many effective patches as the narrowest, or if
+# more noise meant fewer of them. The steps in between need not all point downward, since this is one pixel and one
+# draw of the noise.
 
-# %%
-assert (table.status == "complete").all(), table.failure.dropna().to_list()
-again = sweep(project, source, points, folder, preset=preset, jobs=jobs, progress=False)
-assert again.equals(table), "the second sweep reads what the first one left, the seconds too"
-voters = table.pivot(index="patch_size", columns="sigma", values="effective").sort_index()
-if preset == "smoke":
-    print("smoke: the sweep resumes; the claim itself is not tested at this size")
-else:
-    assert (10 * voters.iloc[-1] < voters.iloc[0]).all(), "the widest patch has less than a tenth of the voters"
-    assert (voters.T.sort_index().diff().iloc[1:] > 0).all(axis=None), "more noise, more voters"
-    print("the widest patch has few voters, the narrowest many; more noise, more voters")
+# %% tags=["hide-input"]
+effective = table.pivot(index="patch_size", columns="sigma", values="effective").sort_index()
+low, narrow, wide = min(sigmas), min(patch_sizes), max(patch_sizes)
+show_answer(f"""For this pixel, the effective number of patches at $\\sigma = {low:g}$ falls from
+{figures.rounded(effective[low][narrow])} at $P = {narrow}$ to {figures.rounded(effective[low][wide])} at $P =
+{wide}$, and it grows with the noise. One command runs the first chapter {len(table)} times for this, once for each
+patch size and noise level, and continues where it was if it is interrupted. The numbers are about one pixel of one
+test image and one draw of the noise.""")
 
-# %% tags=["remove-cell"]
-low = min(sigmas)
-glue("runs", len(table), display=False)
-glue("low", low, display=False)
-glue("narrow", min(patch_sizes), display=False)
-glue("wide", max(patch_sizes), display=False)
-glue("first", float(voters[low].iloc[0]), display=False)
-glue("last", float(voters[low].iloc[-1]), display=False)
+# %% tags=["hide-input"]
+assert (table["status"] == "complete").all(), table["failure"].dropna().to_list()
+again = sweep(project, chapter, points, folder, **options)
+assert again.equals(table), "a second sweep must read what the first one left, even the seconds"
+by_noise = effective.T.sort_index()
+statements = {
+    "At each noise level, the widest patch has less than a tenth of the effective patches of the narrowest.": bool(
+        (10 * effective.loc[wide] < effective.loc[narrow]).all()
+    ),
+    "At each patch size, more noise means more effective patches.": bool((by_noise.diff().iloc[1:] > 0).all(axis=None)),
+}
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(runs=len(table), first=effective[low][narrow], last=effective[low][wide])
 
 # %% [markdown]
 # ## Try it
 #
-# - `sigmas [0.05, 0.1, 0.3, 1.0]`: only the new runs are run.
-# - In the grid, `image: [0, 1, 2, 3]` too: the spread over images appears as error bars.
-# - `lemmse sweep 07 grid.yaml` with `count: [50, 100, 200, 400]`: so are other chapters swept.
-#   {doc}`05_data_and_patch_size` and this one hold a sweep of their own: sweep those with `--jobs 1`.
+# - `lemmse run 10 -p sigmas "[0.05, 0.1, 0.3, 1.0]"`: only the new runs are executed.
+# - Add `image: [0, 1, 2, 3]` to the grid: the spread over images appears as error bars in the figure.
+# - Write `product: {count: [50, 100, 200, 400]}` into `grid.yaml` and try `lemmse sweep 07 grid.yaml --dry-run`:
+#   other chapters are swept in the same way. [The chapter about data and patch size](05_data_and_patch_size.ipynb)
+#   and this one hold a sweep of their own, so sweep them with `--jobs 1`.

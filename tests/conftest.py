@@ -48,6 +48,19 @@ def environment():
     os.environ.update(before)
 
 
+@pytest.fixture
+def shown(monkeypatch) -> list[tuple[dict, str]]:
+    """What a cell displays: for each output what the book is told about it, and its Markdown."""
+    outputs = []
+
+    def display(data, raw=False, metadata=None):
+        text = data["text/markdown"] if raw else data.data
+        outputs.append(((metadata or {}).get("lemmse", {}), text))
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return outputs
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
     """Weights of the tests stay out of the user's cache."""

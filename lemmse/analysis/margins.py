@@ -65,7 +65,7 @@ def margins(
                 raise ValueError(
                     f"{network} was not compared with {missing[0]!r} at sigma = {sigma:g} on {split} images"
                 )
-            values = torch.tensor(table[[formula, *rivals]].to_numpy(), dtype=torch.float64, device="cpu")
+            values = torch.tensor(table[[formula, *rivals]].to_numpy().tolist(), dtype=torch.float64, device="cpu")
             means = bootstrap_by_group(values, table.index.get_level_values("group").to_list(), generator, draws)
             drawn = means[:, 0] - means[:, 1:].amax(1)
             nearest = table[rivals].mean().idxmax()

@@ -1,14 +1,18 @@
-"""The risk of a solver on the training distribution, and how it splits at the optimum:
+"""The risk of a denoiser on the training distribution, and how it splits at LE-MMSE.
 
-    E |f - x|^2 = E |f - LE|^2 + E |LE - x|^2        for every f that is local and commutes with translations,
+With LE the LE-MMSE estimate for the same measurement,
 
-with LE the LE-MMSE estimate for the same measurement. The rest, `E 2 (f - LE)(LE - x)`, is zero for such f only.
+    E |f - x|^2 = E |f - LE|^2 + E |LE - x|^2        for every f that is local and commutes with translations.
+
+LE is the orthogonal projection of x on these maps, so this holds whether f was trained well, badly or not at all. It is
+a check of code, training and sampling, and no evidence that networks are near the formula. The rest, `E 2 (f - LE)(LE -
+x)`, does not vanish for maps that are not local or not equivariant.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +20,7 @@ import torch
 from torch import Tensor
 
 from lemmse.analysis.experiment import trainings
-from lemmse.checks import check_choice, check_count, check_images
+from lemmse.checks import check_count, check_images
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import ARCHITECTURES, Solver
 from lemmse.networks.training import train
@@ -27,9 +31,14 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """Means over images of squared differences per pixel and channel; `error` is the standard error of `rest`.
+    """Means over images of squared differences per pixel and channel.
 
-    risk: |f - x|^2. distance: |f - LE|^2. floor: |LE - x|^2. rest: risk - distance - floor.
+    Attributes:
+        risk: |f - x|^2.
+        distance: |f - LE|^2.
+        floor: |LE - x|^2.
+        rest: risk - distance - floor.
+        error: the standard error of `rest`.
     """
 
     risk: float
@@ -42,10 +51,23 @@ class Split(NamedTuple):
 def training_draws(
     images: Tensor, physics: Physics, count: int, *, sigma_min: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x (Q, C, H, W), y = A x + sigma e, and sigma (Q,), Q = count, drawn as training draws them.
+    """Images, measurements and noise levels as training draws them, Q = count of each.
 
-    x is one of the images, each equally often as far as count allows; sigma ~ U(sigma_min, 1), in equal strata, which
-    changes no mean and makes it more precise. Raises ValueError for bad input.
+    Each image is drawn equally often as far as the count allows. The noise levels are uniform in (sigma_min, 1), one in
+    each of Q equal strata, which changes no mean and makes it more precise.
+
+    Args:
+        images: the training images (N, C, H, W).
+        physics: the operator A.
+        count: how many draws.
+        sigma_min: the lower end of the noise levels, in [0, 1).
+        generator: source of the draws.
+
+    Returns:
+        x (Q, C, H, W), y = A x + sigma e, and sigma (Q,).
+
+    Raises:
+        ValueError: for bad input.
     """
     check_images(images)
     check_count(count, "count")
@@ -64,9 +86,23 @@ def training_draws(
 
 
 def split_risk(estimate: Tensor, optimum: Tensor, truth: Tensor) -> Split:
-    """The risk of `estimate` = f(y), split at `optimum` = LE(y); all (Q, C, H, W), Q >= 2 independent draws.
+    """The risk of an estimate, split at LE-MMSE, in float64.
 
-    Computed in float64. Raises ValueError for other shapes.
+    Args:
+        estimate: f(y), (Q, C, H, W), of at least two independent draws.
+        optimum: LE(y), of the same shape.
+        truth: x, of the same shape.
+
+    Returns:
+        Means over the draws, and the standard error of the rest.
+
+    Raises:
+        ValueError: for other shapes.
+
+    Example:
+        >>> x = torch.zeros(2, 1, 4, 4)
+        >>> split_risk(x + 2, x + 1, x).rest
+        2.0
     """
     if not estimate.shape == optimum.shape == truth.shape or truth.ndim != 4 or len(truth) < 2:
         shapes = ", ".join(str(tuple(t.shape)) for t in (estimate, optimum, truth))
@@ -78,47 +114,28 @@ def split_risk(estimate: Tensor, optimum: Tensor, truth: Tensor) -> Split:
     return Split(*(float(v) for v in (risk.mean(), distance.mean(), floor.mean(), rest.mean(), error)))
 
 
-@torch.no_grad()
-def split_risks(
-    estimators: dict[str, Callable[[Tensor, Tensor], Tensor]],
-    optimum: str,
-    images: Tensor,
-    physics: Physics,
-    draws: int,
-    *,
-    sigma_min: float,
-    generator: torch.Generator,
-    batch_size: int = 16,
-) -> pd.DataFrame:
-    """The `Split` of each estimator, a row each, over the same `draws` of the training distribution, with B = I.
-
-    optimum: which of the estimators is LE. Raises ValueError if none is.
-    """
-    import pandas as pd
-    from tqdm import tqdm
-
-    check_choice(optimum, estimators, "estimator")
-    x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
-    found: dict[str, list[Tensor]] = {name: [] for name in estimators}
-    batches = list(zip(y.split(batch_size), sigma.split(batch_size), strict=True))
-    for noisy, level in tqdm(batches, desc=f"risk over {draws} draws"):
-        for name, estimate in estimators.items():
-            found[name].append(estimate(noisy, level))
-    maps = {name: torch.cat(parts) for name, parts in found.items()}
-    return pd.DataFrame({name: split_risk(f, maps[optimum], x)._asdict() for name, f in maps.items()}).T
-
-
 def error_correlation(pairs: pd.DataFrame, networks: Iterable[str], reference: str, by: list[str]) -> pd.Series:
-    """Correlation of `f - reference` between two networks, mean over their pairs, for each of `by`: 0 if independent.
+    """How much the deviations of networks from a reference r have in common.
 
-    pairs: what `evaluate.compare` returns. From `|f - g|^2 = |f - r|^2 + |g - r|^2 - 2 <f - r, g - r>`.
+    For two networks f and g it is the correlation of `f - r` and `g - r`, which the three distances determine:
+    `|f - g|^2 = |f - r|^2 + |g - r|^2 - 2 <f - r, g - r>`.
+
+    Args:
+        pairs: of `evaluate.compare`.
+        networks: the names of the networks, at least two.
+        reference: the name of r.
+        by: columns of `pairs`; there is one correlation for each combination of their values.
+
+    Returns:
+        The mean over the pairs of networks: 0 if deviations have nothing to do with each other, 1 if they are the same
+        up to a factor.
     """
     mse = pairs.groupby(["one", "other", *by]).mse.mean()
-    found = []
+    correlations = []
     for f, g in combinations(networks, 2):
         from_f, from_g = mse[f, reference], mse[g, reference]
-        found.append((from_f + from_g - mse[f, g]) / (2 * (from_f * from_g) ** 0.5))
-    return sum(found) / len(found)
+        correlations.append((from_f + from_g - mse[f, g]) / (2 * (from_f * from_g) ** 0.5))
+    return sum(correlations) / len(correlations)
 
 
 def training_checkpoints(
@@ -133,10 +150,23 @@ def training_checkpoints(
     repeats: int = 0,
     **training: Any,
 ) -> Iterator[tuple[str, int, Solver]]:
-    """The networks of `trainings` on their way, as (name, steps done, network), one training after the other.
+    """The networks of `trainings` on their way, one training after the other; shows a progress bar.
 
-    Training goes on from checkpoint to checkpoint, and the learning rate decays to zero before each. training: what
-    `train` takes besides. Shows progress.
+    Training goes on from checkpoint to checkpoint, and the learning rate decays to zero before each of them.
+
+    Args:
+        architectures: which networks to train.
+        images: the training images (N, C, H, W).
+        physics: the operator A.
+        checkpoints: steps after which to look, growing.
+        patch_size: P, odd, the receptive field.
+        size: of the networks.
+        seed: of the first training of each architecture.
+        repeats: how many more trainings of the last architecture.
+        **training: what `train` takes besides.
+
+    Yields:
+        (name, steps done, network).
     """
     from tqdm import tqdm
 
@@ -164,10 +194,19 @@ def training_path(
     seed: int,
     **training: Any,
 ) -> pd.DataFrame:
-    """The split of the risk at each checkpoint of `trainings`: columns network, steps, and those of `Split`.
+    """The split of the risk at each checkpoint of `trainings`, over the same draws of the training distribution.
 
-    All risks are over the same `draws` draws of the training distribution. training: what `training_checkpoints` takes
-    besides. Needs B = I and images in memory.
+    Args:
+        architectures: which networks to train.
+        optimum: LE-MMSE with B = I, its images in memory.
+        checkpoints: steps after which to look, growing.
+        draws: how many draws of image, noise level and noise.
+        sigma_min: the lower end of the noise levels.
+        seed: of the draws and of the trainings.
+        **training: what `training_checkpoints` takes besides.
+
+    Returns:
+        One row for each network and checkpoint, with the columns network, steps, and those of `Split`.
     """
     import pandas as pd
 

@@ -65,7 +65,7 @@ def sample(
 
     Example:
         >>> import torch, lemmse
-        >>> images = lemmse.load_images("photos", count=20, size=12)
+        >>> images = lemmse.load_images("photos", count=20, size=12, channels=1)
         >>> est = lemmse.MMSE(images, lemmse.Denoising())
         >>> noise = torch.Generator().manual_seed(0)
         >>> drawn = lemmse.sample(est, 2, [2.0, 1.0, 0.5, 0.1], generator=noise, progress=False)

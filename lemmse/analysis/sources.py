@@ -36,9 +36,8 @@ def patchwork_table(posterior: Posterior, truth: Tensor, images: Tensor) -> pd.D
     """
     import pandas as pd
 
-    if posterior.indices is None:
-        raise ValueError("the patchwork needs sources: ask for a posterior with top_k of at least 1")
-    best = posterior.indices[..., 0, :]
+    weights, indices = _weights_and_indices(posterior)
+    best = indices[..., 0, :]
     count, height, width = best.shape[:3]
     quartiles = (
         posterior.effective_samples.double()
@@ -59,7 +58,7 @@ def patchwork_table(posterior: Posterior, truth: Tensor, images: Tensor) -> pd.D
             "effective": quartiles[1].tolist(),
             "low": quartiles[0].tolist(),
             "high": quartiles[2].tolist(),
-            "heaviest": posterior.weights[..., 0].mean((1, 2)).tolist(),
+            "heaviest": weights[..., 0].mean((1, 2)).tolist(),
             "sources": [len(b[..., 0].unique()) for b in best],
             "own": own.float().mean((1, 2)).tolist(),
             "together": together.tolist(),
@@ -74,7 +73,8 @@ def heaviest(posterior: Posterior, images: Tensor, number: int = 0) -> tuple[Ten
     Returns the clean centre pixels (C, H, W) of the heaviest patches, and pieces (H, W): a number for each training
     image and shift, so that pixels of one number are a piece that was cut from one place.
     """
-    image, row, col = posterior.indices[number, ..., 0, :].unbind(-1)
+    _, indices = _weights_and_indices(posterior)
+    image, row, col = indices[number, ..., 0, :].unbind(-1)
     height, width = image.shape
     down = torch.arange(height, dtype=torch.int64, device=image.device)[:, None]
     right = torch.arange(width, dtype=torch.int64, device=image.device)
@@ -86,12 +86,20 @@ def origins(
     images: Tensor, posterior: Posterior, number: int, pixels: Iterable[tuple[int, int]]
 ) -> dict[tuple[int, int], list[Source]]:
     """For each pixel of image `number` of the posterior: its sources among the training images, heaviest first."""
+    weights, indices = _weights_and_indices(posterior)
     found = {}
     for row, col in pixels:
-        chosen = zip(posterior.weights[number, row, col], posterior.indices[number, row, col].tolist(), strict=True)
+        chosen = zip(weights[number, row, col], indices[number, row, col].tolist(), strict=True)
         found[row, col] = [
             Source(images[i], r, c, float(weight), float(images[i, :, r, c].mean()))
             for weight, (i, r, c) in chosen
             if i >= 0
         ]
     return found
+
+
+def _weights_and_indices(posterior: Posterior) -> tuple[Tensor, Tensor]:
+    """The sources of a posterior, heaviest first; raises ValueError if it was asked for none."""
+    if posterior.weights is None or posterior.indices is None:
+        raise ValueError("the patchwork needs sources: ask for a posterior with top_k of at least 1")
+    return posterior.weights, posterior.indices

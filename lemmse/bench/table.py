@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lemmse.bench.cells import (
+    BASELINE,
     PATCH_SIZES,
     SIGMAS,
     Case,
@@ -132,6 +133,46 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         "dB": text(table["db"], "{:.0f}"),
     }
     return pd.DataFrame(shown)
+
+
+def speed_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The speed and the accuracy of the engines, for a page: columns of `summary` under names that explain themselves.
+
+    Args:
+        table: rows of `measure`.
+
+    Returns:
+        One row for each cell; the rows of the baseline are left out.
+    """
+    names = {
+        "family": "estimator",
+        "P": "P",
+        "engine": "engine",
+        "G pairs/s": "billion pairs a second",
+        "ratio": "times the baseline",
+        "of roofline": "of roofline",
+        "dB": "accuracy (dB)",
+    }
+    return summary(table[table["engine"] != BASELINE])[list(names)].rename(columns=names)
+
+
+def start_table(table: pd.DataFrame) -> pd.DataFrame:
+    """What the first call and the memory cost, for engines and baselines, for a page.
+
+    Args:
+        table: rows of `measure`.
+
+    Returns:
+        One row for each cell and program.
+    """
+    names = {
+        "family": "estimator",
+        "engine": "program",
+        "N": "training images",
+        "first call (s)": "first call (s)",
+        "memory (MB)": "memory (MB)",
+    }
+    return summary(table)[list(names)].rename(columns=names)
 
 
 def independence_of_patch_size(cases: list[Case]) -> Check:

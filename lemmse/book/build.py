@@ -5,7 +5,6 @@ The book is built aside and swapped in when it is complete, so that a build that
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import secrets
@@ -16,15 +15,16 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from lemmse.book.export import export_page
 from lemmse.book.notebooks import WEIGHTS, Project, execute, read_record
 from lemmse.book.pages import FIGURES, figure_files
+from lemmse.book.photographs import photographs_list
 from lemmse.files import writable_folder, write_atomically
 
 _JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
-_RECORD = "application/papermill.record/"
 
 
 class BuildFailed(Exception):
@@ -86,21 +86,17 @@ def _weights_trained_anew(project: Project) -> Iterator[None]:
 def publish(project: Project, preset: str, book: Path) -> None:
     """Put the executed notebooks in book/notebooks and their figures, as files, in book/_generated.
 
-    The data of the page "Try it", where the book has it, go to book/_static/try/data.
+    The list of the photographs is written beside the figures. The data of the page "Try it", where the book has it, go
+    to book/_static/try/data.
     """
     for source in project.sources:
         executed = project.executed(preset, source)
-        write_atomically(book / "notebooks" / executed.name, lambda to, executed=executed: shutil.copy(executed, to))
+        write_atomically(book / "notebooks" / executed.name, partial(shutil.copy, executed))
         notebook = json.loads(executed.read_text(encoding="utf-8"))
-        for name, svg in figure_files(notebook).items():
-            write_atomically(book / FIGURES / name, lambda to, svg=svg: to.write_text(svg, encoding="utf-8"))
-        for cell in notebook["cells"]:
-            for output in cell.get("outputs", []):
-                name = output.get("metadata", {}).get("scrapbook", {}).get("name", "")
-                image = output.get("data", {}).get(_RECORD + "image/png")
-                if image:
-                    png = base64.b64decode(image)
-                    write_atomically(book / FIGURES / f"{name}.png", lambda to, png=png: to.write_bytes(png))
+        for name, content in figure_files(notebook).items():
+            write_atomically(book / FIGURES / name, partial(Path.write_bytes, data=content))
+    photographs = photographs_list()
+    write_atomically(book / FIGURES / "photographs.md", partial(Path.write_text, data=photographs, encoding="utf-8"))
     if (book / "try_it.md").exists():
         export_page(book, preset)
 

@@ -115,11 +115,6 @@ def record(**values: Any) -> None:
         glue(name, value.item() if isinstance(value, (np.generic, Tensor)) else value, display=False)
 
 
-def keep(**values: Any) -> None:
-    """Glue values, figures and tables for the roles of the chapters that do not display them yet."""
-    record(**values)
-
-
 def check_claim(statements: dict[str, bool], preset: str, *, strict: bool = True) -> None:
     """Print which statements of a claim hold, and stop the notebook if one does not.
 

@@ -35,7 +35,7 @@ SIDE = 28  # pixels
 TRAINING = 100  # images that the formula votes with, and that the networks are trained on
 TESTED = 12  # test images that a reader can choose
 PATCH_SIZE = 5  # P of the networks
-STEPS = {"smoke": 3, "quick": 800, "paper": 20_000}  # of the training of a network
+STEPS = {"smoke": 3, "quick": 1500, "paper": 6000}  # of training, each network
 TRAINED_OPERATORS = ("noise", "blur")  # a painted hole is the reader's own: no network is trained on it
 LARGEST_EXPORT = 1_900_000  # bytes, of all that is exported
 _STILL_SIGMA = 0.2
@@ -139,6 +139,7 @@ def page_network(operator: str, preset: str = "quick", *, progress: bool = True)
         batch_size=8,
         lr=2e-3,
         sigma_min=0.01,
+        weighting="inverse_error",
         seed=0,
         progress=progress,
     )

@@ -12,6 +12,7 @@ through `read_page` (see `nb_custom_formats` in `_config.yml`), which rewrites t
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,11 +45,16 @@ def read_page(text: str) -> Any:
     return notebook
 
 
-def figure_files(notebook: dict[str, Any]) -> dict[str, str]:
-    """The figures that a notebook displayed: for each file name, the text of the SVG."""
+def figure_files(notebook: dict[str, Any]) -> dict[str, bytes]:
+    """The figures that a notebook displayed, as vectors and as pixels: for each file name, its content."""
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    figures = [output for output in outputs if _about(output).get("kind") == "figure"]
-    return {f"{_about(output)['name']}.svg": "".join(output["data"]["image/svg+xml"]) for output in figures}
+    files = {}
+    for output in outputs:
+        if _about(output).get("kind") == "figure":
+            name, data = _about(output)["name"], output["data"]
+            files[f"{name}.svg"] = "".join(data["image/svg+xml"]).encode("utf-8")
+            files[f"{name}.png"] = base64.b64decode("".join(data["image/png"]))
+    return files
 
 
 def _parts(cell: Any) -> Iterator[Any]:

@@ -1,52 +1,115 @@
-"""The committed tables of runs that a laptop cannot repeat, with their provenance; never mixed with live ones."""
+"""What a chapter shows of runs that a laptop cannot repeat: committed tables, marked as such, with their provenance.
+
+A chapter calls these functions where the evidence belongs. As long as nothing is committed they show nothing, neither a
+heading nor a placeholder, so that no page speaks of a run that does not exist.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lemmse.book.chapter import show_table
 from lemmse.book.notebooks import Project
 
-
-def committed_table(name: str, root: Path | None = None) -> Any:
-    """`results/NAME.csv`, mean PSNR over sigma, with its provenance as caption; or a sentence that there is none.
-
-    root: the checkout, default the one around the current folder. Raises ValueError if the table lies there without its
-    provenance.
-    """
-    from IPython.display import Markdown
-
-    folder = (root or Project.find().root) / "results"
-    if not (folder / f"{name}.csv").exists():
-        return Markdown(
-            "No run at the paper's scale is committed yet, so this chapter rests on the live results above. "
-            "`python benchmarks/campaign.py` makes that table."
-        )
+if TYPE_CHECKING:
     import pandas as pd
 
-    try:
-        about = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"results/{name}.csv has no readable provenance {name}.json: {error}") from None
-    said = ", ".join(f"{key}: {value}" for key, value in about.items())
-    rows = ["data", "operator", "patch_size", "network", "split"]
-    table = pd.read_csv(folder / f"{name}.csv").pivot_table("psnr_mean", rows, "sigma", sort=False)
-    return table.style.format(precision=1).set_caption(f"Committed, not live: PSNR to the formula in dB. {said}")
+_SHOWN_SIGMAS = 4  # columns of the table of margins, those of the largest noise
 
 
-def committed_bench(root: Path | None = None) -> Any:
-    """`results/bench_cuda.csv`, what `lemmse bench` measured on a GPU, or a sentence that nobody has."""
-    from IPython.display import Markdown
+def show_campaign(root: Path | None = None) -> None:
+    """Show the margins of the networks of `benchmarks/campaign.py`, if `results/campaign` holds finished cells.
 
-    from lemmse.bench.table import read, summary
+    Args:
+        root: the checkout, by default the one around the current folder.
 
-    path = (root or Project.find().root) / "results" / "bench_cuda.csv"
+    Raises:
+        ValueError: if a table lies there without its record.
+    """
+    from lemmse.analysis.campaign import margin_table, read_cells
+
+    results = _results(root)
+    table = margin_table(results)
+    if table.empty:
+        return
+    records = [record for cell, _, record in read_cells(results) if cell.kind == "agreement"]
+    _heading(
+        "Evidence from longer trainings on independent images",
+        "The networks of this table were trained until their agreement with the formula no longer grew, on images "
+        "that were taken one by one, unlike crops of photographs. That takes hours, so the table comes with the "
+        "project; it is not computed when this book is built.",
+    )
+    show_table(
+        _margins_as_text(table[table["split"] == "test"]),
+        name="tab-campaign",
+        caption="Committed, not computed in this build. By how many dB the network is nearer to the formula than to "
+        "its nearest control, mean ± standard error over test images, for each noise level σ; in parentheses the PSNR "
+        f"between network and formula. N is the number of training images. {_provenance(records)}",
+    )
+
+
+def show_bench(root: Path | None = None) -> None:
+    """Show what `lemmse bench` measured on a GPU, if `results/bench_cuda.csv` is there.
+
+    Args:
+        root: the checkout, by default the one around the current folder.
+
+    Raises:
+        ValueError: if the table cannot be read.
+    """
+    from lemmse.bench.table import read, speed_table
+
+    path = _results(root) / "bench_cuda.csv"
     if not path.exists():
-        return Markdown(
-            "No GPU has been measured: no table is committed. "
-            "`lemmse bench --full --device cuda -o results/bench_cuda.csv` makes it on a machine that has one."
-        )
+        return
     table, about = read(path)
-    said = "; ".join(f"{key}: {value}" for key, value in about.items())
-    return summary(table).style.hide(axis="index").set_caption(f"Committed, not live. {said}")
+    _heading("On a GPU", "This table was measured on a GPU and comes with the project.")
+    described = "; ".join(f"{key}: {value}" for key, value in about.items())
+    show_table(speed_table(table), name="tab-gpu-costs", caption=f"Committed, not measured in this build. {described}.")
+
+
+def _results(root: Path | None) -> Path:
+    """The folder of committed results."""
+    return (root or Project.find().root) / "results"
+
+
+def _heading(title: str, text: str) -> None:
+    """A section of the chapter that stands there only with its table."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(f"## {title}\n\n{text}"))
+
+
+def _margins_as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cell of the campaign, one column for each of the largest noise levels."""
+    from lemmse.figures.tables import plus_minus
+
+    sigmas = sorted(set(table["sigma"]))[-_SHOWN_SIGMAS:]
+    images = table["data"] + ", N = " + table["count"].map("{:,}".format)
+    network = table["network"] + ", P = " + table["patch_size"].astype(str)
+    spread = [plus_minus(margin, error) for margin, error in zip(table["margin"], table["error"], strict=True)]
+    text = [f"{margin} ({value:.1f})" for margin, value in zip(spread, table["to_formula"], strict=True)]
+    entries = table[["sigma", "operator"]].assign(images=images, network=network, text=text)
+    keys = ["images", "operator", "network"]
+    wide = entries[entries["sigma"].isin(sigmas)].pivot(index=keys, columns="sigma", values="text")
+    return wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
+
+
+def _provenance(records: list[dict[str, Any]]) -> str:
+    """What made the committed cells, in a sentence or two."""
+    hours = sum(float(record["hours"]) for record in records)
+    seeds = _listed(record["seed"] for record in records)
+    parts = [
+        f"Made by `{_listed(record['command'] for record in records)}` at commit "
+        f"{_listed(record['commit'] for record in records)}, on {_listed(record['device'] for record in records)}, "
+        f"{_listed(record['date'] for record in records)}, in {hours:.1f} hours, seed {seeds}.",
+        *dict.fromkeys(record["license"] for record in records),
+    ]
+    return " ".join(parts)
+
+
+def _listed(values: Iterable[object]) -> str:
+    """The different values, in the order of their first appearance."""
+    return ", ".join(dict.fromkeys(map(str, values)))

@@ -132,7 +132,7 @@ class SoftmaxState:
         """`log sum exp(l_j)`, (Q, n)."""
         return self.max + self.s0.log()
 
-    def mean(self, centre: Tensor) -> Tensor:
+    def mean(self, centre: float | Tensor) -> Tensor:
         """`sum w u`, (Q, n, C), for the centre (C,) or broadcastable that the values were taken about."""
         return centre + self.s1 / self.s0[..., None]
 

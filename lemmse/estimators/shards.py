@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from lemmse.checks import check_tensor
@@ -47,7 +48,9 @@ def posterior_over_devices(
         return first.finish(reduce(PartialSum.merge, pool.map(partial, estimators)))
 
 
-def posterior_over_cluster(estimators: Sequence[Future], y: Tensor, sigma: float | Tensor, top_k: int = 0) -> Posterior:
+def posterior_over_cluster(
+    estimators: Sequence[Future[Any]], y: Tensor, sigma: float | Tensor, top_k: int = 0
+) -> Posterior:
     """`posterior(y, sigma, top_k)` over the images of estimators that live on the workers of a Dask cluster.
 
     estimators: `client.map(build, shards)`, where `build` turns whatever names a shard (a path, a range) into an
@@ -67,9 +70,10 @@ def posterior_over_cluster(estimators: Sequence[Future], y: Tensor, sigma: float
 
 def _partial(estimator: MixtureEstimator, y: Tensor, sigma: float | Tensor, top_k: int) -> PartialSum:
     noise = sigma.to(estimator.device) if isinstance(sigma, Tensor) else sigma
-    return estimator.partial(y.to(estimator.device), noise, top_k).to("cpu")
+    return estimator.partial(y.to(estimator.device), noise, top_k).to(torch.device("cpu"))
 
 
 def _finish(estimator: MixtureEstimator, whole: PartialSum) -> Posterior:
     found = vars(estimator.finish(whole.to(estimator.device)))
-    return Posterior(**{name: None if value is None else value.cpu() for name, value in found.items()})
+    on_cpu: dict[str, Any] = {name: None if value is None else value.cpu() for name, value in found.items()}
+    return Posterior(**on_cpu)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ class TrainingImages:
         return f"{count} images of {' x '.join(map(str, self.shape))}"
 
 
-def shuffling_sampler(loader: DataLoader) -> str | None:
+def shuffling_sampler(loader: DataLoader[Any]) -> str | None:
     """The name of the sampler that gives the items of a DataLoader in another order on every pass, or None.
 
     A sampler of an unknown class is asked twice for its order, and the state of torch's generator is put back.

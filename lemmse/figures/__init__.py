@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from lemmse.figures.density import deciles_over_steps, density_maps, error_over_surprisal
 from lemmse.figures.inverses import competitors, covariances, input_lines, note_input
-from lemmse.figures.lines import agreement, cost_lines, psnr_lines, quartile_lines, risk_floor
+from lemmse.figures.lines import (
+    agreement,
+    control_lines,
+    cost_lines,
+    margin_lines,
+    psnr_lines,
+    quartile_lines,
+    risk_floor,
+)
 from lemmse.figures.maps import cell_maps, patch_size_choice, risks_over_count
-from lemmse.figures.pictures import draw_image, gallery, note_distance, note_truth, origins, patch_lottery, patchwork
+from lemmse.figures.pictures import (
+    draw_image,
+    gallery,
+    magnified_difference,
+    note_distance,
+    note_truth,
+    origins,
+    patch_lottery,
+    patchwork,
+    votes,
+)
 from lemmse.figures.style import OTHERS, STYLES, new_figure, style
 from lemmse.figures.sweeps import save_figure, sweep_lines
 from lemmse.figures.tables import mean_and_spread, plus_minus, rounded
@@ -17,6 +35,7 @@ __all__ = [
     "agreement",
     "cell_maps",
     "competitors",
+    "control_lines",
     "cost_lines",
     "covariances",
     "deciles_over_steps",
@@ -25,6 +44,8 @@ __all__ = [
     "error_over_surprisal",
     "gallery",
     "input_lines",
+    "magnified_difference",
+    "margin_lines",
     "mean_and_spread",
     "new_figure",
     "note_distance",
@@ -43,4 +64,5 @@ __all__ = [
     "save_figure",
     "style",
     "sweep_lines",
+    "votes",
 ]

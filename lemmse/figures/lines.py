@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from lemmse.analysis.evaluate import FORMULA
 from lemmse.figures.style import STYLES, new_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -19,13 +21,9 @@ def psnr_lines(
     panels: str,
     *,
     label: str,
-    bar: Iterable[tuple[float, float]] = (),
 ) -> Figure:
-    """`value` in dB against sigma: a panel for each of `panels`, a line for each of `by`, mean and spread over images.
-
-    bar: points (sigma, dB) of a threshold that is drawn as a step.
-    """
-    names, bar = list(dict.fromkeys(frame[panels])), list(bar)
+    """`value` in dB against sigma: a panel for each of `panels`, a line for each `by`, mean and spread over images."""
+    names = list(dict.fromkeys(frame[panels]))
     figure, axes = new_figure(1, len(names), 2.9 * len(names), 3.4, sharey=True)
     for axis, name in zip(axes[0], names, strict=True):
         part = frame[frame[panels] == name]
@@ -37,16 +35,73 @@ def psnr_lines(
             axis.errorbar(
                 mean.index * aside, mean, groups.std(ddof=0), label=line, markersize=5, capsize=2, **style(line, turn)
             )
-        if bar:
-            axis.step(*zip(*bar, strict=True), where="post", color="#444444", linewidth=1, label="claimed")
-        ticks = sorted(set(part["sigma"]))
-        axis.set(xscale="log", xticks=ticks, xlabel="sigma (image range 0 to 1)", title=name)
-        axis.set_xticklabels([f"{s:g}" for s in ticks])
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
+        axis.set_title(name)
+        _sigma_axis(axis, part["sigma"])
     axes[0][0].set_ylabel(label)
     legend_below(figure)
     return figure
+
+
+def control_lines(frame: pd.DataFrame, networks: Iterable[str], controls: Iterable[str]) -> Figure:
+    """How near the networks are to the formula and to each control: a panel for each set of images, a line for each.
+
+    Args:
+        frame: of `evaluate.compare`.
+        networks: their names; the lines are means over the networks and over the images.
+        controls: their names.
+
+    Returns:
+        PSNR in dB against sigma. The line of the formula is drawn last and thicker than the others.
+    """
+    splits, rivals = list(dict.fromkeys(frame["split"])), list(controls)
+    rows = frame[frame["one"].isin(list(networks))]
+    figure, axes = new_figure(1, len(splits), 3.1 * len(splits), 4.2, sharey=True)
+    for axis, split in zip(axes[0], splits, strict=True):
+        part = rows[rows["split"] == split]
+        for turn, name in enumerate([*rivals, FORMULA], 1):
+            mean = part[part["other"] == name].groupby("sigma")["psnr"].mean()
+            width = 3.0 if name == FORMULA else 1.2
+            axis.plot(mean.index, mean, label=name, markersize=5, linewidth=width, **style(name, turn))
+        axis.set_title(f"{split} images")
+        _sigma_axis(axis, part["sigma"])
+    axes[0][0].set_ylabel("PSNR to the networks (dB)")
+    legend_below(figure)
+    return figure
+
+
+def margin_lines(table: pd.DataFrame) -> Figure:
+    """Margins with their standard errors: a panel for each set of images, a line for each network.
+
+    Args:
+        table: of `margins.margins`.
+
+    Returns:
+        The margin in dB against sigma. Above the line at zero a network is nearest to the formula, below it to a
+        control.
+    """
+    splits, networks = list(dict.fromkeys(table["split"])), list(dict.fromkeys(table["network"]))
+    figure, axes = new_figure(1, len(splits), 3.1 * len(splits), 3.7, sharey=True)
+    for axis, split in zip(axes[0], splits, strict=True):
+        axis.axhline(0, color="#444444", linewidth=1)
+        for turn, network in enumerate(networks):
+            part = table[(table["split"] == split) & (table["network"] == network)]
+            aside = 1 + 0.04 * (turn - (len(networks) - 1) / 2)  # so that the bars do not hide each other
+            look = style(network, turn) | {"label": network, "markersize": 5, "capsize": 2}
+            axis.errorbar(part["sigma"] * aside, part["margin"], part["error"], **look)
+        axis.set_title(f"{split} images")
+        _sigma_axis(axis, table["sigma"])
+    axes[0][0].set_ylabel("margin over the nearest control (dB)")
+    legend_below(figure)
+    return figure
+
+
+def _sigma_axis(axis: Axes, sigmas: Iterable[float]) -> None:
+    """A logarithmic axis of noise levels, with a tick at each of them."""
+    ticks = sorted(set(sigmas))
+    axis.set(xscale="log", xlabel="sigma (image range 0 to 1)")
+    axis.set_xticks(ticks, [f"{s:g}" for s in ticks])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
 
 
 def quartile_lines(frame: pd.DataFrame, value: str, by: str, label: str) -> Figure:
@@ -58,11 +113,8 @@ def quartile_lines(frame: pd.DataFrame, value: str, by: str, label: str) -> Figu
         look = style(str(name), turn)
         axis.plot(mean.index, mean[value], label=name, markersize=5, **look)
         axis.fill_between(mean.index, mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
-    ticks = sorted(set(frame["sigma"]))
-    axis.set(xscale="log", yscale="log", xlabel="sigma (image range 0 to 1)", ylabel=label)
-    axis.set_xticks(ticks, [f"{s:g}" for s in ticks])
-    axis.minorticks_off()
-    axis.grid(alpha=0.3)
+    axis.set(yscale="log", ylabel=label)
+    _sigma_axis(axis, frame["sigma"])
     axis.legend(fontsize=8)
     return figure
 

@@ -33,24 +33,30 @@ def draw_image(
 def gallery(
     rows: dict[str, dict[str, Tensor]],
     columns: list[str],
-    note: Callable[[dict[str, Tensor], str], str],
+    note: Callable[[dict[str, Tensor], str], str] | None = None,
     cell: float = 1.05,
 ) -> Figure:
     """A table of images (C, H, W): a labelled row for each entry, a column for each name; a missing one stays blank.
 
-    note: the line under an image, from the row and the column's name.
+    note: the line under an image, from the row and the column's name; without it there is none.
     """
-    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, (cell + 0.4) * len(rows) + 0.2)
+    height = cell + (0.4 if note else 0.1)
+    figure, axes = new_figure(len(rows), len(columns), cell * len(columns) + 0.4, height * len(rows) + 0.2)
     for r, (label, row) in enumerate(rows.items()):
         for c, name in enumerate(columns):
             if name in row:
-                draw_image(axes[r][c], row[name], "", note(row, name))
+                draw_image(axes[r][c], row[name], "", note(row, name) if note else "")
             else:
                 axes[r][c].axis("off")
             if r == 0:
                 axes[r][c].set_title(name)
         axes[r][0].set_ylabel(label, fontsize=9)
     return figure
+
+
+def magnified_difference(a: Tensor, b: Tensor) -> Tensor:
+    """Ten times the difference of two images around middle gray, as an image: where it is gray, they are equal."""
+    return 0.5 + 10 * (a - b)
 
 
 def note_distance(row: dict[str, Tensor], name: str) -> str:
@@ -91,6 +97,44 @@ def patch_lottery(
         draw_image(axis, image, title, note, limits)
         if place <= len(sources):
             _frame(axis, 2 * (noisy.shape[-1] // 2 - 0.5,), 1)
+    return figure
+
+
+def votes(
+    measurement: Tensor, truth: Tensor, output: Tensor, pixel: tuple[int, int], sources: list[Source], patch_size: int
+) -> Figure:
+    """One pixel of an image and the training patches that vote for it.
+
+    Args:
+        measurement: (C, H, W), what the formula sees.
+        truth: (C, H, W).
+        output: (C, H, W), of the formula.
+        pixel: its row and column, at least half a patch away from the border.
+        sources: of `analysis.sources.origins`, heaviest first; the first four are shown.
+        patch_size: P.
+
+    Returns:
+        Above: the measurement with the noisy patch framed, the noisy patch, and the pixel that the formula returns
+        beside the true one. Below: the training images, each with its patch framed and its weight.
+    """
+    row, column = pixel
+    reach = patch_size // 2
+    noisy_patch = measurement[:, row - reach : row + reach + 1, column - reach : column + reach + 1]
+    figure, axes = new_figure(2, 4, 6.3, 3.6)
+    upper, lower = axes
+    draw_image(upper[0], measurement, "measurement")
+    _frame(upper[0], (column - patch_size / 2, row - patch_size / 2), patch_size)
+    draw_image(upper[1], noisy_patch, "noisy patch")
+    _frame(upper[1], (reach - 0.5, reach - 0.5), 1)
+    for axis, title, image in zip(upper[2:], ("output pixel", "true pixel"), (output, truth), strict=True):
+        draw_image(axis, image[:, row, column, None, None], title)
+    for axis in lower[len(sources) :]:
+        axis.axis("off")
+    for axis, source in zip(lower, sources, strict=False):
+        draw_image(axis, source.image, f"weight {100 * source.weight:.2g} %")
+        _frame(axis, (source.col - patch_size / 2, source.row - patch_size / 2), patch_size)
+    upper[0].set_ylabel("test image", fontsize=9)
+    lower[0].set_ylabel("training images", fontsize=9)
     return figure
 
 

@@ -17,14 +17,21 @@ STYLES: dict[str, dict[str, Any]] = {
     "measurement": {"color": "#777777", "marker": "x", "linestyle": ":"},
     "MMSE": {"color": "#E69F00", "marker": "v", "linestyle": "--"},
     "E-MMSE": {"color": "#56B4E9", "marker": "^", "linestyle": "-."},
+    "L-MMSE": {"color": "#5E3C99", "marker": "<", "linestyle": ":"},
     "LE-MMSE": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     "formula": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    "affine filter": {"color": "#7F3B08", "marker": "h", "linestyle": "--"},
     "UNet": {"color": "#D55E00", "marker": "s", "linestyle": "-"},
     "ResNet": {"color": "#009E73", "marker": "D", "linestyle": "--"},
     "PatchMLP": {"color": "#CC79A7", "marker": "P", "linestyle": "-."},
 }
 
-REPEATS = ["left", "right", "none", "bottom"]  # fill styles of the second training and those after it
+REPEATS: list[dict[str, Any]] = [  # of the second training of an architecture, and those after it
+    {"color": "#8C510A", "fillstyle": "left"},
+    {"color": "#762A83", "fillstyle": "right"},
+    {"color": "#4D4D4D", "fillstyle": "none"},
+    {"color": "#01665E", "fillstyle": "bottom"},
+]
 OTHERS: list[dict[str, Any]] = [
     {"color": "#0072B2", "marker": "o", "linestyle": "-"},
     {"color": "#D55E00", "marker": "s", "linestyle": "--"},
@@ -39,11 +46,12 @@ OTHERS: list[dict[str, Any]] = [
 def style(name: str, turn: int = 0) -> dict[str, Any]:
     """How a thing is drawn, by its name; a thing without a name of its own takes its turn.
 
-    A repeated training, as "PatchMLP 2", looks like the first, with another part of its markers filled.
+    A repeated training, as "PatchMLP 2", has the marker and the line of the first, another color, and another part of
+    its markers filled.
     """
     first, _, number = name.rpartition(" ")
     if first in STYLES and number.isdigit():
-        return {**STYLES[first], "fillstyle": REPEATS[int(number) % len(REPEATS)]}
+        return STYLES[first] | REPEATS[int(number) % len(REPEATS)]
     return STYLES.get(name, OTHERS[turn % len(OTHERS)])
 
 

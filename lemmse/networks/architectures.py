@@ -14,7 +14,6 @@ et al., arXiv 2206.00364).
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -71,7 +70,7 @@ class Solver(nn.Module):
         torch.Size([2, 1, 8, 8])
     """
 
-    body_type: ClassVar[Callable[[Shape], nn.Module]]
+    body_type: ClassVar[type[nn.Module]]  # made of a Shape
     input_mean: Tensor
     output_mean: Tensor
     input_variance: Tensor

@@ -34,6 +34,8 @@ class Convolution(nn.Conv2d):
 class NoiseEmbedding(nn.Module):
     """sigma (Q,) -> (Q, 64): sines and cosines of log sigma, then a small MLP."""
 
+    frequencies: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(9, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU())

@@ -210,7 +210,8 @@ def accepts_sigma(net: Net) -> bool:
         raise ValueError(f"net must be a torch.nn.Module or a function, got {type(net).__name__}")
     function = net.forward if isinstance(net, nn.Module) and not isinstance(net, torch.jit.ScriptModule) else net
     if isinstance(net, torch.jit.ScriptModule):
-        return len(net.forward.schema.arguments) > 2  # self and z come first
+        scripted: Any = net.forward  # a script method
+        return len(scripted.schema.arguments) > 2  # self and z come first
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -384,7 +385,10 @@ def _equivariance(restore: Restorer, z: Tensor, x_hat: Tensor, sigma: float, rad
         inside[radius + shift[0] : side - radius, radius + shift[1] : side - radius] = True
         errors_inside.append(difference[inside].mean() if bool(inside.any()) else difference.mean())
         errors_border.append(difference[~inside].mean() if bool((~inside).any()) else difference.new_zeros(()))
-    return tuple(float(torch.stack(errors).mean().sqrt()) / spread for errors in (errors_inside, errors_border))
+    inside_error, border_error = (
+        float(torch.stack(errors).mean().sqrt()) / spread for errors in (errors_inside, errors_border)
+    )
+    return inside_error, border_error
 
 
 class _Paddings(TorchDispatchMode):

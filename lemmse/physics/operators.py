@@ -93,6 +93,8 @@ class Inpainting(DiagonalPhysics):
     the mean clean pixel. Raises ValueError for other values, for a mask per channel, for images of another size.
     """
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", check_mask(mask))
@@ -125,6 +127,8 @@ class Blur(CirculantPhysics):
 
     kernel: (kh, kw), real, finite, not all zero, not larger than the image. Raises ValueError otherwise.
     """
+
+    kernel: Tensor
 
     def __init__(self, kernel: Tensor) -> None:
         super().__init__()
@@ -164,6 +168,8 @@ class FourierSampling(CirculantPhysics):
     in the real and in the imaginary part, at every frequency. `A^T A` has the spectrum `t(f) = (m(f) + m(-f)) / 2`.
     """
 
+    mask: Tensor
+
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.register_buffer("mask", check_mask(mask))
@@ -194,6 +200,8 @@ class Linear(Physics):
     matrix: (M, H*W), real and finite. Measurements are (Q, C, H, W) where M = H*W, else (Q, C, M). For small images:
     the estimators treat every position apart. `A_adjoint` and `A_dagger` return square images unless `shape` is given.
     """
+
+    matrix: Tensor
 
     def __init__(self, matrix: Tensor, shape: tuple[int, int] | None = None) -> None:
         super().__init__()

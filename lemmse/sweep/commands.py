@@ -54,8 +54,18 @@ def sweep(
     if dry_run:
         _list(Plan.make(project, source, points, folder, preset, yes=yes), jobs)
         return
-    options = {"jobs": jobs, "threads": threads, "timeout": timeout, "scheduler": scheduler, "yes": yes}
-    table = run_sweep(project, source, points, folder, preset=preset, **options)
+    table = run_sweep(
+        project,
+        source,
+        points,
+        folder,
+        preset=preset,
+        jobs=jobs,
+        threads=threads,
+        timeout=timeout,
+        scheduler=scheduler,
+        yes=yes,
+    )
     failed = int((table["status"] != "complete").sum())
     click.echo(f"{len(table) - failed} runs complete, {failed} failed; wrote {folder / 'results.csv'}", err=True)
     if failed:

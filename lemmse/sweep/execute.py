@@ -57,10 +57,13 @@ def sweep(
         client = stack.enter_context(connect(scheduler)) if scheduler is not None else None
         stack.enter_context(plan.lock())
         plan.write()
-        common = (source.name, source.read_text(encoding="utf-8-sig"))
-        here = (library_digest(), str(project.root), threads, timeout)
+        text, library, root = source.read_text(encoding="utf-8-sig"), library_digest(), str(project.root)
         done = plan.complete()
-        todo = [Job(key, *common, parameters, *here) for key, parameters in plan.runs.items() if key not in done]
+        todo = [
+            Job(key, source.name, text, parameters, library, root, threads, timeout)
+            for key, parameters in plan.runs.items()
+            if key not in done
+        ]
         outcomes = stack.enter_context(closing(run_on_cluster(todo, client) if client else run_here(todo, jobs)))
         _store(plan, outcomes, len(done), progress)
         return collect(folder)
@@ -68,7 +71,8 @@ def sweep(
 
 def run_here(jobs: list[Job], at_once: int) -> Generator[tuple[str, Outcome], None, None]:
     """Run jobs on this machine, some at once; keys and outcomes as they come in. None outlives the iteration."""
-    waiting, running = list(reversed(jobs)), []
+    waiting = list(reversed(jobs))
+    running: list[Run] = []
     try:
         while waiting or running:
             while waiting and len(running) < at_once:

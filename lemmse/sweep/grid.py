@@ -71,7 +71,8 @@ def grid_points(
     known = read_parameters(source)
     common = {name: parameter.default for name, parameter in known.items()} | project.preset(preset, source)
     check_values(source.name, known, common)
-    complete, seen = [], {}
+    complete: list[dict[str, Any]] = []
+    seen: dict[str, int] = {}
     for number, point in enumerate(points, 1):
         try:
             check_values(source.name, known, point)

@@ -70,9 +70,11 @@ class Run:
                 env=os.environ | caps | {"TMPDIR": str(self.scratch)},  # leaves nothing behind
                 start_new_session=True,
             )
+        assert self.process.stdin is not None  # a pipe, see above
+        self._stdin = self.process.stdin
         with contextlib.suppress(BrokenPipeError):  # it ended at once: `outcome` says how
-            self.process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
-            self.process.stdin.flush()
+            self._stdin.write(json.dumps(asdict(job)).encode() + b"\n")
+            self._stdin.flush()
 
     @property
     def over(self) -> bool:
@@ -82,7 +84,7 @@ class Run:
     def stop(self) -> None:
         """End the run now, with all that it started."""
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.close()
+            self._stdin.close()
         try:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:  # its watch is stuck

@@ -10,6 +10,7 @@ import lemmse
 from lemmse import figures
 from lemmse.analysis import evaluate as comparison
 from lemmse.analysis.experiment import evaluation_images, experiment, trainings
+from lemmse.analysis.margins import margins
 from tests.conftest import random_images
 
 X = random_images(8, 1, 9, 8, torch.float32)
@@ -174,9 +175,25 @@ def test_figures_draw():
     frame = pd.DataFrame(
         {"sigma": [0.1, 0.2] * 4, "v": range(8), "net": ["UNet"] * 4 + ["other"] * 4, "split": ["x", "y"] * 4}
     )
-    lines = figures.psnr_lines(frame, "v", "net", "split", label="dB", bar=iter([(0.1, 1.0), (0.2, 2.0)]))
+    lines = figures.psnr_lines(frame, "v", "net", "split", label="dB")
     assert [len(axis.lines) for axis in lines.axes] == [len(lines.axes[0].lines)] * 2
     assert all(axis.get_xlabel() for axis in lines.axes)
+
+
+def test_figures_of_controls_and_margins():
+    solvers = {"net": FORMULA, comparison.FORMULA: FORMULA, "copy": lambda y, sigma: y}
+    frame = comparison.compare(solvers, FORMULA.physics, {"x": X}, [0.1, 0.2], seed=0, progress=False)
+    [axis] = figures.control_lines(frame, ["net"], ["copy"]).axes
+    assert [line.get_label() for line in axis.lines] == ["copy", comparison.FORMULA]
+    assert axis.lines[1].get_ydata().tolist() == [comparison.EQUAL] * 2
+    table = margins(frame, ["net"], ["copy"], generator=torch.Generator().manual_seed(0), draws=20)
+    [axis] = figures.margin_lines(table).axes
+    assert axis.containers[0].lines[0].get_ydata().tolist() == pytest.approx(table["margin"].tolist())
+
+
+def test_a_difference_of_equal_images_is_gray():
+    assert torch.equal(figures.magnified_difference(X[0], X[0]), torch.full_like(X[0], 0.5))
+    torch.testing.assert_close(figures.magnified_difference(X[0] + 0.01, X[0]), torch.full_like(X[0], 0.6))
 
 
 def test_figures_of_pairs_and_of_the_floor():

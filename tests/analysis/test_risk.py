@@ -10,7 +10,6 @@ from lemmse.analysis.evaluate import compare
 from lemmse.analysis.risk import (
     error_correlation,
     split_risk,
-    split_risks,
     training_draws,
     training_path,
 )
@@ -55,17 +54,6 @@ def test_draws_are_those_of_training():
     assert not torch.equal(y, x)
 
 
-def test_split_risks_are_those_of_one_batch():
-    optimum = lemmse.LocalEquivariantMMSE(X, PHYSICS, patch_size=3)
-    estimators = {"measurement": lambda y, sigma: y, "best": optimum}
-    options = {"sigma_min": 0.1, "generator": torch.Generator().manual_seed(0)}
-    found = split_risks(estimators, "best", X, PHYSICS, 6, batch_size=4, **options)
-    x, y, sigma = draws(6)
-    assert found.loc["measurement"].to_list() == pytest.approx(list(split_risk(y, optimum(y, sigma), x)))
-    assert found.loc["best", "distance"] == 0
-    assert found.loc["best", "risk"] == found.loc["best", "floor"] == pytest.approx(found.loc["measurement", "floor"])
-
-
 def test_correlation_of_errors():
     g = torch.Generator().manual_seed(0)
     a, b = (0.1 * torch.randn(X.shape, generator=g, dtype=X.dtype) for _ in range(2))
@@ -98,7 +86,5 @@ def test_bad_input():
         draws(0)
     with pytest.raises(ValueError, match=r"sigma_min must be in \[0, 1\), got 1"):
         training_draws(X, PHYSICS, 2, sigma_min=1, generator=torch.Generator())
-    with pytest.raises(ValueError, match="unknown estimator 'best'"):
-        split_risks({}, "best", X, PHYSICS, 2, sigma_min=0.1, generator=torch.Generator())
     with pytest.raises(ValueError, match="one shape"):
         split_risk(X, X, X[:2])

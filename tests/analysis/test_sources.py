@@ -77,10 +77,14 @@ def test_its_figures_draw():
         ["estimate"],
         ["heaviest", "patches"],
         ["their", "pieces"],
-        ["effective", "samples"],
+        ["effective", "patches"],
     ]
     patch = extract_patches(x[:1], 3)[0, :, 0].unflatten(1, (-1, 3))
     assert len(figures.origins([patch], list(origins(x, posterior, 0, [(3, 3)]).values()), 3).axes) == 5
+    voters = origins(x, posterior, 0, [(3, 3)])[3, 3]
+    axes = figures.votes(x[0], x[0], posterior.mean[0], (3, 3), voters, 3).axes
+    assert [axis.get_title() for axis in axes[:4]] == ["measurement", "noisy patch", "output pixel", "true pixel"]
+    assert [axis.get_title().split()[0] for axis in axes[4:6]] == ["weight"] * 2
     table = patchwork_table(posterior, x[:1], x).assign(split="test", sigma=0.1)
     (axis,) = figures.quartile_lines(table, "effective", "split", "samples").axes
     assert axis.get_ylabel() == "samples"

@@ -18,7 +18,7 @@ from lemmse.bench import cells as bench
 from lemmse.bench import table as bench_table
 from lemmse.bench.cells import BASELINE, FAMILIES, cells, load, make_case, make_estimator, measure, solver
 from lemmse.bench.machine import describe, exponentials_per_second, peak_megabytes
-from lemmse.book.results import committed_bench
+from lemmse.book.results import show_bench
 from lemmse.cli import cli
 from lemmse.data.sets import is_here
 
@@ -150,17 +150,22 @@ def test_checks_are_ratios_and_say_when_they_miss():
     assert bench_table.memory_of_stream(20, 40, "cpu").value > 0
 
 
-def test_a_table_reads_back_and_shows_dashes_for_what_is_missing(tmp_path):
+def test_a_table_reads_back_and_shows_dashes_for_what_is_missing(tmp_path, shown):
     rows = measure(tiny("MMSE"), 1e9, repeats=1, fresh=False)
     table, path = pd.DataFrame(rows), tmp_path / "results" / "bench_cuda.csv"
-    assert "No GPU has been measured" in committed_bench(tmp_path).data
+    show_bench(tmp_path)
+    assert shown == [], "no placeholder for a table that nobody has measured"
     bench_table.write(path, table, {"cpu": "a: b", "date": "today"})
     again, about = bench_table.read(path)
     assert about == {"cpu": "a: b", "date": "today"}
     assert list(again) == list(table)
     shown = bench_table.summary(again)
     assert (shown[["P", "of roofline", "memory (MB)"]] == "-").all(axis=None)
-    assert "Committed, not live" in committed_bench(tmp_path).to_html()
+    show_bench(tmp_path)
+    [(about, text)] = [output for output in shown if output[0].get("kind") == "table"]
+    assert "Committed, not measured in this build. cpu: a: b; date: today." in about["caption"]
+    assert len(text.splitlines()) == 2 + 1, "the baseline has no line of its own"
+    assert list(bench_table.start_table(again)["program"]) == list(again["engine"])
     path.write_text("")
     with pytest.raises(ValueError, match="cannot read the table"):
         bench_table.read(path)

@@ -16,7 +16,7 @@ import lemmse
 from lemmse.analysis import campaign
 from lemmse.analysis.campaign import NETWORK, Remembered, Schedule, last_gain, margin_table, read_cells, window_table
 from lemmse.analysis.evaluate import FORMULA, TRUTH, compare
-from lemmse.book.results import committed_table
+from lemmse.book.results import show_campaign
 from lemmse.data.sets import is_here
 from lemmse.networks.weights import load_weights
 from lemmse.physics.gallery import make_operator
@@ -104,7 +104,18 @@ def test_every_cell_has_its_table_record_and_weights(finished):
         assert expected | {FORMULA, TRUTH} <= others
     table = pd.read_csv(out / "network_vs_formula.csv")
     assert len(table) == 2 * 2 * 2  # cells of agreement, splits, sigmas
-    assert "Committed, not live" in committed_table("network_vs_formula", out.parent).to_html()
+
+
+def test_a_chapter_shows_the_finished_cells_and_nothing_where_there_are_none(finished, tmp_path, shown):
+    out, _ = finished
+    show_campaign(tmp_path)
+    assert shown == []
+    show_campaign(out.parent)
+    [table] = [text for about, text in shown if about.get("kind") == "table"]
+    assert len(table.splitlines()) == 2 + 2  # a line for each cell of agreement, on test images
+    [about] = [about for about, _ in shown if about.get("kind") == "table"]
+    assert "Committed, not computed in this build" in about["caption"]
+    assert "license" in about["caption"]
 
 
 def test_a_row_follows_from_the_weights(finished):

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import pytest
 import torch
 from nbconvert import HTMLExporter
 
+import lemmse
 from lemmse.book.chapter import COLUMNS
 from lemmse.book.parameters import PRESETS, check_parameters, read_notebook
+from lemmse.data.photographs import PHOTOGRAPHS
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -39,7 +42,7 @@ def test_labels_are_unique_in_the_book():
     found = r'^(?:# )?(?::name: (\S+)|\(([\w-]+)\)=)$|^    name="([\w-]+)"'
     labels = ["".join(names) for page in pages for names in re.findall(found, page.read_text(), re.M)]
     assert "fig-patchwork" in labels
-    assert "fig-closeness" in labels
+    assert "fig-controls" in labels
     assert [label for label, times in Counter(labels).items() if times > 1] == []
 
 
@@ -53,7 +56,19 @@ def test_notebook_repeats_under_nbval(executed, source):
     assert re.search(r"\d+ passed", done.stdout)
 
 
-REWRITTEN = ["00_one_pixel", "03_physics_aware", "04_high_density", "05_data_and_patch_size", "06_patchwork"]
+REWRITTEN = [
+    "00_one_pixel",
+    "01_theory_predicts_network",
+    "02_what_it_costs",
+    "03_physics_aware",
+    "04_high_density",
+    "05_data_and_patch_size",
+    "06_patchwork",
+    "07_three_degrees",
+    "08_architectures",
+    "09_out_of_distribution",
+    "10_sweep_it",
+]
 
 
 @pytest.mark.parametrize("stem", REWRITTEN)
@@ -166,3 +181,20 @@ def test_examples_run_as_printed(page):
     x_hat = names.get("x_hat", names["estimator"](names["y"], 0.1))
     assert torch.isfinite(x_hat).all()
     assert len([line for line in code.splitlines() if line]) == 5 or page != "README.md"
+
+
+def test_the_theory_page_computes_the_affine_control():
+    code = re.search(r"```python\n(.*?)```", (PROJECT.root / "book" / "theory.md").read_text(encoding="utf-8"), re.S)[1]
+    names: dict = {}
+    exec(compile(code, "theory.md", "exec"), names)
+    control = lemmse.AffineMMSE(names["images"], lemmse.Denoising(), patch_size=5)
+    expected = control(names["noisy"], names["sigma"])[0, 0, 0, 0]
+    torch.testing.assert_close(names["output"], expected, rtol=0, atol=1e-9)
+
+
+def test_the_opening_page_lists_every_photograph_with_its_license(html):
+    page = (html / "index.html").read_text(encoding="utf-8")
+    text = re.sub(r"\s+", " ", unescape(re.sub("<[^>]+>", " ", page)))
+    for entry in PHOTOGRAPHS:
+        assert entry.shows in text, entry.name
+        assert entry.license in text, entry.name

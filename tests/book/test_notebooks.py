@@ -210,7 +210,7 @@ def test_keys_see_the_results_and_the_notebooks_that_are_used(project, monkeypat
         return [a != b for a, b in zip(before, keys(), strict=True)]
 
     write(project.root, "print('alone')")
-    write(project.root, "from lemmse.book.results import committed_table\ncommitted_table", "02_reads.py")
+    write(project.root, "from lemmse.book.results import show_campaign\nshow_campaign", "02_reads.py")
     write(project.root, "from lemmse.sweep import sweep\nsweep\nprint('swept.py')", "03_sweeps.py")
     assert changed_by("notebooks/cells/swept.py", "print('swept')") == [False, False, True]
     assert changed_by("notebooks/cells/other.py", "print('not swept')") == [False, False, False]

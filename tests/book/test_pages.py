@@ -17,7 +17,7 @@ def output(about: dict, **data: str):
 
 def figure():
     about = {"kind": "figure", "name": "fig-a", "caption": "A caption with $x$.", "alt": "An alt text."}
-    shown = output(about, text_plain="An alt text.", image_png="iVBOR")
+    shown = output(about, text_plain="An alt text.", image_png="cGl4ZWxz")
     shown.data["image/svg+xml"] = "<svg/>"
     return [shown, output({"kind": "caption"}, text_markdown="**Figure.** A caption with $x$.")]
 
@@ -42,7 +42,7 @@ def test_a_figure_is_numbered_below_its_cell_and_shown_once():
 
 def test_figures_are_files_of_the_book():
     notebook = new_notebook(cells=[new_code_cell("draw()", outputs=figure())])
-    assert figure_files(notebook) == {"fig-a.svg": "<svg/>"}
+    assert figure_files(notebook) == {"fig-a.svg": b"<svg/>", "fig-a.png": b"pixels"}
     assert figure_files(new_notebook(cells=[new_markdown_cell("text"), new_code_cell("1")])) == {}
 
 

@@ -22,7 +22,8 @@ def box_sum(d: Tensor, patch_size: int, dim: int) -> Tensor:
     length = d.shape[dim]
     if patch_size >= length:
         return d.sum(dim, keepdim=True).expand_as(d)
-    total, offset, span, run = None, -(patch_size // 2), 1, d
+    total: Tensor | None = None
+    offset, span, run = -(patch_size // 2), 1, d
     while patch_size:
         if patch_size & 1:
             part = run.roll(-offset, dim)
@@ -32,6 +33,7 @@ def box_sum(d: Tensor, patch_size: int, dim: int) -> Tensor:
         if patch_size:
             run = run + run.roll(-span, dim)
             span *= 2
+    assert total is not None  # a patch has at least one pixel
     return total
 
 
