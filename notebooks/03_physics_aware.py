@@ -319,6 +319,9 @@ strong = inputs[-1]
 of_formula = gain[(gain.solver == FORMULA) & (gain.split == "test") & (gain.sigma == middle)]
 of_formula = of_formula.set_index(["operator", "input"])
 quoted = {place: f"{figures.plus_minus(row['mean'], row.error)} dB" for place, row in of_formula.iterrows()}
+at_least = gain.set_index(["solver", "split", "sigma", "operator", "input"])
+at_least = at_least.loc[(FORMULA, "test", min(sigmas), BLUR, PINV)]
+at_little_noise = f"{figures.plus_minus(at_least['mean'], at_least.error)} dB"
 hole, fourier, blur, tikhonov = (
     quoted[place] for place in ((HOLE, PINV), (FOURIER, PINV), (BLUR, PINV), (BLUR, strong))
 )
@@ -332,8 +335,8 @@ else:
 show_answer(f"""It depends on what $B$ does to the noise inside a patch. The formula on {tested} test images at
 $\\sigma = {middle:g}$ gains {hole} where $B$ erases the noise of hidden pixels, and {fourier} where it erases that
 of frequencies that were not measured. Behind the pseudo-inverse of a blur, which amplifies noise, its gain is
-{blur}; behind {strong}, which hardly amplifies it, {tikhonov}. {followed} Nothing is claimed about a network behind
-the pseudo-inverse of the blur: none was trained.""")
+{blur}, and {at_little_noise} at $\\sigma = {min(sigmas):g}$; behind {strong}, which hardly amplifies it,
+{tikhonov}. {followed} Nothing is claimed about a network behind the pseudo-inverse of the blur: none was trained.""")
 
 # %% tags=["hide-input"]
 blurred = solvers[BLUR][AGNOSTIC].formula
