@@ -150,9 +150,9 @@ show_figure(
     figures.gallery(rows, ["measurement", *pictured, TRUTH], figures.note_truth),
     name="fig-degrees",
     caption=f"""Two training and two test images at $\\sigma = {shown:g}$, with the PSNR to the truth below each
-    estimate. On
-    training images, MMSE and E-MMSE return the image itself. On test images they return a training image, E-MMSE a
-    shifted one. L-MMSE puts together pieces of training images, each in its place, and LE-MMSE pieces from anywhere.""",
+    estimate. On training images, MMSE and E-MMSE return the image itself. On test images they return a training image,
+    E-MMSE a shifted one. L-MMSE puts together pieces of training images, each in its place, and LE-MMSE pieces from
+    anywhere.""",
     alt="Training and test images. Columns are the measurement, the four estimators, a network and the truth.",
 )
 

@@ -248,7 +248,9 @@ show_table(
 # The answer would be wrong if, in some world and in the range of noise levels that it names, a control predicted the
 # networks better than the formula does, or if the truth did, so that the networks erred in a way of their own. At
 # small noise this happens. There the formula answers a patch that is like no training patch with its nearest training
-# patches, and a network, which never saw such a patch, answers with whatever its weights make of it.
+# patches, and a network, which never saw such a patch, answers with whatever its weights make of it. Worlds
+# without structure, such as random pixels, are another exception. The affine filter knows nearly all that can be known
+# about them, so no margin is claimed there.
 
 # %% tags=["hide-input"]
 judged = [sigma for sigma in sigmas if sigma >= claimed_from]
