@@ -150,9 +150,9 @@ show_figure(
     figures.gallery(rows, ["measurement", *pictured, TRUTH], figures.note_truth),
     name="fig-degrees",
     caption=f"""Two training and two test images at $\\sigma = {shown:g}$, with the PSNR to the truth below each
-    estimate. On training images, the first three estimators return the image itself or nearly so. On test images,
-    MMSE and E-MMSE return a training image, E-MMSE a shifted one, and L-MMSE a mixture of pieces of training images
-    in their places.""",
+    estimate. On training images, MMSE and E-MMSE return the image itself. On test images they return a training image,
+    E-MMSE a shifted one. L-MMSE puts together pieces of training images, each in its place, and LE-MMSE pieces from
+    anywhere.""",
     alt="Training and test images. Columns are the measurement, the four estimators, a network and the truth.",
 )
 
@@ -180,13 +180,13 @@ to_truth = distances[distances["other"] == TRUTH]
 errors = to_truth.assign(levels=255 * to_truth["mse"] ** 0.5)
 
 # %% tags=["hide-input"]
-drawn = [*formulas, *architectures]
+drawn = [*formulas, network]  # the lines of the other networks would hide each other
 show_figure(
     figures.psnr_lines(errors[errors["one"].isin(drawn)], "levels", "one", "split", label="rms error (gray levels)"),
     name="fig-memory",
-    caption=f"""Error of the four estimators and of the networks: mean and standard deviation over {tested} images of
+    caption=f"""Error of the four estimators and of one network: mean and standard deviation over {tested} images of
     each split. A line at zero on the left means that training images are returned exactly.""",
-    alt="Error against sigma for four estimators and three networks, on training images and on test images.",
+    alt="Error against sigma for four estimators and a network, on training images and on test images.",
 )
 
 # %%

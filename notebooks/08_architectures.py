@@ -216,7 +216,8 @@ shared = error_correlation(distances, architectures, FORMULA, by)
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 low, high = min(sigmas), max(sigmas)
-mean_of = by_kind.groupby(["sigma", "kind"])["psnr"].mean()
+on_test = by_kind[by_kind["split"] == "test"]
+mean_of = on_test.groupby(["sigma", "kind"])["psnr"].mean()
 
 
 def nearer(sigma):
@@ -306,10 +307,10 @@ else:
         {lowest.network} is {figures.plus_minus(lowest.margin, lowest.error)} dB over '{lowest.control}'."""
 show_answer(f"""{verdict} Another architecture changes the output about as much as another seed: from $\\sigma =
 {claimed_from:g}$ on, networks of different architectures agree to {usual["another architecture"]:.1f} dB, and
-trainings of {architectures[-1]} with different seeds to {usual.get("another seed", float("nan")):.1f} dB. This is
-about networks with the same receptive field of {patch_size} x {patch_size} pixels, trained for minutes on the same
-{count} images. That the receptive field and the equivariance are the cause is what the theory says; this chapter does
-not vary them.""")
+trainings of {architectures[-1]} with different seeds to {usual.get("another seed", float("nan")):.1f} dB. On test
+images at $\\sigma = {low:g}$ the networks {nearer(low)}. This is about networks with the same receptive field of
+{patch_size} x {patch_size} pixels, trained for minutes on the same {count} images. That the receptive field and the
+equivariance are the cause is what the theory says; this chapter does not vary them.""")
 
 # %% tags=["hide-input"]
 assert path.notna().all(axis=None), "every risk must be a number"

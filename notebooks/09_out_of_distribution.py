@@ -248,7 +248,9 @@ show_table(
 # The answer would be wrong if, in some world and in the range of noise levels that it names, a control predicted the
 # networks better than the formula does, or if the truth did, so that the networks erred in a way of their own. At
 # small noise this happens. There the formula answers a patch that is like no training patch with its nearest training
-# patches, and a network, which never saw such a patch, answers with whatever its weights make of it.
+# patches, and a network, which never saw such a patch, answers with whatever its weights make of it. Worlds without
+# structure, such as random pixels, are another exception. The affine filter knows nearly all that can be known about
+# them, so no margin is claimed there.
 
 # %% tags=["hide-input"]
 judged = [sigma for sigma in sigmas if sigma >= claimed_from]
@@ -277,16 +279,17 @@ networks than the formula does. All this is about {tested} images of each world 
 assert distances.notna().all(axis=None), "every distance must be a number"
 y = physics.measure(worlds["one pixel"][:1], shown, generator=torch.Generator().manual_seed(seed))
 assert formula_error(formula, y, shown) < 1e-5, "the engine must agree with the formula written out"
-bar = 50
+bar = 75
 statements = {
     f"From sigma = {claimed_from:g} on, the formula explains more than {bar} % of the error of the networks in the "
     f"world {world}.": bool((share.loc[world, judged] > bar).all())
     for world in worlds
 }
+of_scenes = margin_table[margin_table["split"].isin(["home", "textures", "text", "faces"])]
 statements |= {
     f"At every sigma from {claimed_from:g} on, no control is nearer to a network than the formula by more than "
     f"{SURE:g} standard errors in the world {world}.": bool((part["margin"] > -SURE * part["error"]).all())
-    for world, part in margin_table[margin_table["sigma"] >= claimed_from].groupby("split", sort=False)
+    for world, part in of_scenes[of_scenes["sigma"] >= claimed_from].groupby("split", sort=False)
 }
 check_claim(statements, preset, strict=strict)
 
