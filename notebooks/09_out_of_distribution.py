@@ -258,8 +258,13 @@ weakest = share[judged].stack()
 weakest_world, weakest_sigma = weakest.idxmin()
 # The answer names, for each world, the noise level from which on no control is nearer.
 starts = sorted({start for start in start_in.values() if start is not None})
-by_start = "; ".join(
-    f"from $\\sigma = {start:g}$ on for {listed(w for w, s in start_in.items() if s == start)}" for start in starts
+quoted = {start: [f'"{world}"' for world, own in start_in.items() if own == start] for start in starts}
+by_start = "; ".join(f"{start:g} for {listed(names)}" for start, names in quoted.items())
+depends = (
+    f"""From which noise level on it is nearer to every network than the measurement, the best affine filter and
+    non-local means depends on the world: {by_start}."""
+    if starts
+    else ""
 )
 never = [world for world, start in start_in.items() if start is None]
 excepted = (
@@ -268,12 +273,11 @@ excepted = (
 lowest = share[low]
 show_answer(f"""Yes where the noise is large, no where it is small. From $\\sigma = {claimed_from:g}$ on, the formula
 explains {weakest.min():.0f} % or more of the squared error of the networks in every world (the least in the world
-"{weakest_world}", at $\\sigma = {weakest_sigma:g}$), and {weakest.mean():.0f} % on average. It is nearer to every
-network than the measurement, the best affine filter and non-local means are {by_start}.{excepted} At $\\sigma =
-{low:g}$ the formula explains {lowest["home"]:.0f} % at home, and from {lowest.min():.0f} % ({lowest.idxmin()}) to
-{lowest.max():.0f} % ({lowest.idxmax()}) in the worlds: where the share is negative, the truth says more about the
-networks than the formula does. All this is about {tested} images of each world and networks with a receptive field of
-{patch_size} x {patch_size} pixels.""")
+"{weakest_world}", at $\\sigma = {weakest_sigma:g}$), and {weakest.mean():.0f} % on average. {depends}{excepted} At
+$\\sigma = {low:g}$ the formula explains {lowest["home"]:.0f} % at home, and from {lowest.min():.0f} %
+({lowest.idxmin()}) to {lowest.max():.0f} % ({lowest.idxmax()}) in the worlds: where the share is negative, the truth
+says more about the networks than the formula does. All this is about {tested} images of each world and networks with
+a receptive field of {patch_size} x {patch_size} pixels.""")
 
 # %% tags=["hide-input"]
 assert distances.notna().all(axis=None), "every distance must be a number"
