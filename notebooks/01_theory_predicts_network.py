@@ -58,7 +58,7 @@ claimed_from: float = 0.4  # the noise level from which on the claim at the end 
 photographs: list[str] = ["flower", "coffee", "grace_hopper"]  # of the pictures in color, none seen in training
 color_count: int = 200  # training images in color, crops of other photographs
 color_size: int = 48  # pixels a side of the pictures in color
-picture_sigma: float = 0.2  # noise level of the pictures in color
+picture_sigma: float = 0.4  # noise level of the pictures in color
 row: int = 24  # of the pixel whose votes are shown
 column: int = 31  # of the pixel whose votes are shown
 seed: int = 0  # of masks, weights, training and noise
@@ -374,9 +374,10 @@ if start is not None:
     control does, on images that they were trained on and on photographs of which they saw no part."""
 operators = ", ".join(others)
 show_answer(f"""{verdict} {margin_sentence(margin_table)} Behind the other operators ({operators}), {everywhere} has a
-margin of {figures.plus_minus(least.margin, least.error)} dB or more on test images at $\\sigma = {most_noise:g}$; with less
-noise it depends on the operator, as [the table](#tab-operators) shows. This is about receptive fields of {patch_size} x
-{patch_size} pixels, networks that were trained for minutes, and {count} training images of {size} x {size} pixels.""")
+margin of {figures.plus_minus(least.margin, least.error)} dB or more on test images at $\\sigma = {most_noise:g}$; with
+less noise it depends on the operator, as [the table](#tab-operators) shows. This is about receptive fields of
+{patch_size} x {patch_size} pixels, networks that were trained for minutes, and {count} training images of
+{size} x {size} pixels.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(clean["test"][:1], high, generator=torch.Generator().manual_seed(seed))
