@@ -30,13 +30,7 @@ Name = TypeVar("Name", bound=Hashable)  # of a restorer: a string, or a tuple wh
 
 FORMULA, TRUTH = "formula", "truth"
 DISTANCES = ("network_formula", "network_truth", "formula_truth")
-CLAIMED_FROM = 0.1  # the least sigma at which the chapters claim that network and formula agree
 EQUAL = 100.0  # dB, about the rounding of float32: what a table shows where two images are equal
-
-
-def claimed_psnr(sigma: float) -> float:
-    """What the chapters claim between network and formula, at least, in dB, from sigma = `CLAIMED_FROM` on."""
-    return 25.0 if sigma < 0.2 else 30.0
 
 
 @dataclass(frozen=True)
