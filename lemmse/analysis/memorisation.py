@@ -166,7 +166,7 @@ def best_patch_sizes(frame: pd.DataFrame, *, generator: torch.Generator, draws: 
     for (sigma, count), part in test.groupby(["sigma", "count"]):
         table = part.pivot(index=["image", "group"], columns="patch_size", values="risk")
         sizes, risks = (
-            torch.tensor(list(table.columns), dtype=torch.float64),
+            torch.tensor(list(table.columns), dtype=torch.float64, device="cpu"),
             torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu"),
         )
         best = sizes[risks.mean(0).argmin()]

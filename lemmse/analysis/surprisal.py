@@ -199,7 +199,7 @@ def rank_correlation(
         raise ValueError(f"no image has an order of error and {against}")
     values = torch.tensor(table.to_numpy().copy(), dtype=torch.float64, device="cpu")  # (images, networks)
     over_images = bootstrap_by_group(values, table.index.get_level_values("group").to_list(), generator, draws)
-    nets = torch.randint(values.shape[1], over_images.shape, generator=generator, device="cpu")
+    nets = torch.randint(values.shape[1], over_images.shape, generator=generator, dtype=torch.int64, device="cpu")
     means = over_images.gather(1, nets).mean(1)
     ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64, device="cpu")
     low, high = means.quantile(ends).tolist()

@@ -159,8 +159,8 @@ def test_a_table_reads_back_and_shows_dashes_for_what_is_missing(tmp_path, shown
     again, about = bench_table.read(path)
     assert about == {"cpu": "a: b", "date": "today"}
     assert list(again) == list(table)
-    shown = bench_table.summary(again)
-    assert (shown[["P", "of roofline", "memory (MB)"]] == "-").all(axis=None)
+    summary = bench_table.summary(again)
+    assert (summary[["P", "of roofline", "memory (MB)"]] == "-").all(axis=None)
     show_bench(tmp_path)
     [(about, text)] = [output for output in shown if output[0].get("kind") == "table"]
     assert "Committed, not measured in this build. cpu: a: b; date: today." in about["caption"]

@@ -240,8 +240,8 @@ X = random_images(3, 1, 5, 6)
         ({"pre_inverse": "inverse"}, "'identity', 'pinv', 'tikhonov', 'adjoint'"),
         ({"padding": "reflect"}, "'circular', 'zeros'"),
         ({"padding": "zeros", "pre_inverse": "pinv"}, "padding 'zeros' needs"),
-        ({"engine": "cuda"}, "choose 'auto' or one of 'torch'"),
-        ({"engine": "numba"}, "cannot serve"),
+        ({"engine": "cuda"}, "choose 'auto' or one of 'numba', 'torch'"),
+        ({"engine": "triton"}, "cannot serve"),
         ({"tikhonov_lambda": 0.0, "pre_inverse": "tikhonov"}, "tikhonov_lambda"),
         ({"chunk_size": 0}, "chunk_size"),
         ({"physics": lemmse.Nonlinear(lambda v: v), "pre_inverse": "pinv"}, "needs a linear physics"),
@@ -309,7 +309,7 @@ def test_a_batch_of_another_shape_is_refused():
 def test_numba_refuses_gradients_and_auto_does_not():
     x = X.float()
     y = x.clone().requires_grad_(True)
-    with pytest.raises(ValueError, match="it has no gradient: choose 'auto' or one of 'torch'"):
+    with pytest.raises(ValueError, match="it has no gradient: choose 'auto' or one of 'numba', 'torch'"):
         lemmse.LocalEquivariantMMSE(x, DENOISE, patch_size=3, engine="numba")(y, 0.1)
     lemmse.LocalEquivariantMMSE(x, DENOISE, patch_size=3)(y, 0.1).sum().backward()
     assert torch.isfinite(y.grad).all()

@@ -117,9 +117,10 @@ def accumulate(
     exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """The contract of `gemm.accumulate` on the CPU, for rows (Q, 1), accurate to the dtype of the values."""
-    q = queries[:, 0].contiguous()
+    q, scale = queries[:, 0].detach().contiguous(), scale.detach()  # worker threads record gradients by default
     left_out = torch.full((len(q),), -1, dtype=torch.int64, device="cpu") if exclude is None else exclude
-    for block in blocks:
+    for recorded in blocks:
+        block = tuple(part.detach() for part in recorded)
         share = max(-(-len(block[0]) // torch.get_num_threads()), _LEAST // q.numel())
         run = partial(_sum, state, q, block, scale, centre, left_out, share)
         with results(run, range(0, len(block[0]), share)) as parts:
