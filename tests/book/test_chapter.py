@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from lemmse.book.chapter import check_claim, keep, record, show_answer, show_figure, show_table
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.figures import new_figure
 
 
@@ -84,11 +84,10 @@ def test_a_figure_without_caption_or_alt_text_is_refused(displayed):
         show_answer("")
 
 
-@pytest.mark.parametrize("call", [record, keep])
 def test_recorded_values_are_plain_and_out_of_sight(monkeypatch, call):
     glued = {}
     monkeypatch.setattr("myst_nb.glue", lambda name, value, display: glued.update({name: (value, display)}))
-    call(a=np.float64(0.1), b=torch.tensor(3), c="text", d=2.5)
+    record(a=np.float64(0.1), b=torch.tensor(3), c="text", d=2.5)
     assert glued == {"a": (0.1, False), "b": (3, False), "c": ("text", False), "d": (2.5, False)}
     assert [type(value) for value, _ in glued.values()] == [float, int, str, float]
 
