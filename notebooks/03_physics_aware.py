@@ -382,6 +382,6 @@ record(
 # %% [markdown]
 # ## Try it
 #
-# - `lemmse run 03 -p patch_size 9 -p strict False`: a window that is almost wide enough to undo the amplified noise.
+# - `lemmse run 03 -p patch_size 9`: a window that is almost wide enough to undo the amplified noise.
 # - `lemmse run 03 -p lambdas "[0.1, 10.0]"`: towards the adjoint of the blur, which amplifies nothing.
 # - `lemmse run 03 -p count 50`: at the rim of the hole the aware formula has few patches left to draw on.

@@ -334,9 +334,9 @@ record(
 # %% [markdown]
 # ## Try it
 #
-# - `lemmse run 04 -p steps 200 -p strict False`: networks that were trained for a short time; see how the gap between
+# - `lemmse run 04 -p steps 200`: networks that were trained for a short time; see how the gap between
 #   dense and rare patches grows.
-# - `lemmse run 04 -p patch_size 9 -p strict False`: all patches are rarer, and the other kinds of images are farther
+# - `lemmse run 04 -p patch_size 9`: all patches are rarer, and the other kinds of images are farther
 #   away.
-# - `lemmse run 04 -p count 1000 -p strict False`: there are more training patches, and more of them are near any test
+# - `lemmse run 04 -p count 1000`: there are more training patches, and more of them are near any test
 #   patch.

@@ -340,7 +340,7 @@ record(
 # ## Try it
 #
 # - `lemmse run 05 -p sigmas "[0.05, 0.1, 1.6]"`: with less noise more pairs recite; with much more noise none does.
-# - `lemmse run 05 -p patch_sizes "[1, 3, 5]" -p strict False`: with $P = 1$ there is nothing to recite, and little to
+# - `lemmse run 05 -p patch_sizes "[1, 3, 5]"`: with $P = 1$ there is nothing to recite, and little to
 #   go by.
 # - `lemmse run 05 -p data photos`: other images, where Fashion-MNIST is the default.
 #

@@ -373,9 +373,9 @@ for name, key in (("mmse", "MMSE"), ("emmse", "E-MMSE"), ("lmmse", "L-MMSE"), ("
 # %% [markdown]
 # ## Try it
 #
-# - `lemmse run 07 -p patch_size 9 -p strict False`: with a wider window, LE-MMSE recites up to a higher noise level.
+# - `lemmse run 07 -p patch_size 9`: with a wider window, LE-MMSE recites up to a higher noise level.
 #   The networks are trained anew, which takes minutes.
-# - `lemmse run 07 -p count 20 -p few 5 -p strict False`: with few images to recite, the estimators that recite get
+# - `lemmse run 07 -p count 20 -p few 5`: with few images to recite, the estimators that recite get
 #   worse on test images.
-# - `lemmse run 07 -p sigmas "[0.1, 0.8, 1.2, 2.0]" -p strict False`: where a patch says little, E-MMSE, which sees
+# - `lemmse run 07 -p sigmas "[0.1, 0.8, 1.2, 2.0]"`: where a patch says little, E-MMSE, which sees
 #   the whole image, stays ahead.

@@ -346,7 +346,7 @@ record(by_architecture=usual["another architecture"], by_seed=usual.get("another
 # %% [markdown]
 # ## Try it
 #
-# - `lemmse run 08 -p learning_rate 2.0e-4 -p strict False`: slow trainings are far from the formula, and the error in
+# - `lemmse run 08 -p learning_rate 2.0e-4`: slow trainings are far from the formula, and the error in
 #   excess of the floor says how far. The networks are trained anew, which takes minutes.
-# - `lemmse run 08 -p checkpoints "[100, 400, 1600]" -p strict False`: watch the trainings for longer.
-# - `lemmse run 08 -p patch_size 9 -p strict False`: the floor is lower, and harder to reach.
+# - `lemmse run 08 -p checkpoints "[100, 400, 1600]"`: watch the trainings for longer.
+# - `lemmse run 08 -p patch_size 9`: the floor is lower, and harder to reach.

@@ -304,9 +304,9 @@ record(home_from=start_in["home"], least_world=weakest_world)
 # %% [markdown]
 # ## Try it
 #
-# - `lemmse run 09 -p sigmas "[0.02, 0.2, 0.4, 1.6]" -p strict False`: less noise than in this chapter, and more than
+# - `lemmse run 09 -p sigmas "[0.02, 0.2, 0.4, 1.6]"`: less noise than in this chapter, and more than
 #   the networks were trained on.
-# - `lemmse run 09 -p patch_size 7 -p strict False`: a larger window leaves the world of the training patches sooner.
+# - `lemmse run 09 -p patch_size 7`: a larger window leaves the world of the training patches sooner.
 #   The networks are trained anew, which takes minutes.
-# - `lemmse run 09 -p data fashion_mnist -p strict False`, after `lemmse data fetch fashion_mnist`: another home. See
+# - `lemmse run 09 -p data fashion_mnist`, after `lemmse data fetch fashion_mnist`: another home. See
 #   which worlds are near it.

@@ -84,7 +84,7 @@ def test_a_figure_without_caption_or_alt_text_is_refused(displayed):
         show_answer("")
 
 
-def test_recorded_values_are_plain_and_out_of_sight(monkeypatch, call):
+def test_recorded_values_are_plain_and_out_of_sight(monkeypatch):
     glued = {}
     monkeypatch.setattr("myst_nb.glue", lambda name, value, display: glued.update({name: (value, display)}))
     record(a=np.float64(0.1), b=torch.tensor(3), c="text", d=2.5)
