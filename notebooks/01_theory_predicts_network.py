@@ -208,10 +208,10 @@ show_figure(
 # Now we measure. All networks, the formula and all controls restore the same measurements of training images and of
 # test images, and we compute the distances between them.
 #
-# One control is weak on purpose. The formula of a few images has so few of them that it differs clearly from the formula
-# of all. With a quarter of the images it would be nearly as near to the networks as the formula of all: the crops come
-# from a few photographs and resemble each other, so these data cannot tell which single images count. What they can tell
-# is that the networks follow the vote of patches like these, and not a filter or another window.
+# One control is weak on purpose. The formula of a few images has so few of them that it differs clearly from the
+# formula of all. With a quarter of the images it would be nearly as near to the networks as the formula of all: the
+# crops come from a few photographs and resemble each other, so these data cannot tell which single images count. What
+# they can tell is that the networks follow the vote of patches like these, and not a filter or another window.
 
 # %%
 rivals = controls(formula, few=few)
@@ -411,7 +411,8 @@ for name, other in (("formula", FORMULA), ("affine", AFFINE)):
 # ## Try it
 #
 # - `lemmse run 01 -p patch_size 9 -p steps 6000`: the network sees more, and needs a longer training to
-#   reach the formula. With `strict False` the chapter reports whether the claim holds, and does not fail.
+#   reach the formula. With
+#   a changed parameter the chapter reports whether the claim holds, and does not fail.
 # - `lemmse run 01 -p count 20 -p few 5`: with few images, both memorize.
 # - `lemmse run 01 -p data fashion_mnist`, after `lemmse data fetch fashion_mnist`: independent images
 #   of another kind.
