@@ -83,5 +83,6 @@ def html(executed, tmp_path_factory) -> Path:
     """The folder of the book built from `executed`, with warnings as errors."""
     book = tmp_path_factory.mktemp("site") / "book"
     shutil.copytree(PROJECT.root / "book", book, ignore=shutil.ignore_patterns("_build", "notebooks", "_generated"))
+    (book.parent / "lemmse").symlink_to(PROJECT.root / "lemmse")  # pages show lines of the library
     publish(PROJECT, "smoke", book)
     return build_html(book, book / "_build" / "html")
