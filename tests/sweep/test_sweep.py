@@ -364,7 +364,7 @@ def test_command_line(tmp_path):
         (["sweep", "01", "none.yaml"], "cannot read the grid"),
         (["sweep", "99", "grid.yaml"], "unknown notebook '99'"),
         (["sweep", "01", "grid.yaml", "--jobs", "0"], "--jobs"),
-        (["sweep", "01", "grid.yaml", "--scheduler", "nowhere"], "reads as tcp://host:8786, got 'nowhere'"),
+        (["sweep", "01", "grid.yaml", "--scheduler", "nowhere"], "tcp://host:8786 or tls://host:8786, got 'nowhere'"),
         (["sweep", "01", "grid.yaml", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers at"),
         (["collect", "nowhere"], "is no folder of a sweep"),
         (["plot", "nowhere.csv", "--x", "n", "--y", "total"], "cannot read the table"),
