@@ -273,6 +273,6 @@ record(slowdown=slowdown, skipping=gained_by_skipping, accuracy=accuracy, batch=
 # - `lemmse run 02 -p channels 3`: each distance has three times as many terms, and the baseline falls behind further.
 # - `lemmse run 02 -p sigmas "[0.005, 0.5, 5.0]"`: from a noise level at which nearly every exponential is skipped to
 #   one at which none is.
-# - `lemmse run 02 -p patch_sizes "[3, 9]"`: a patch as large as the image costs what a small one does.
+# - `lemmse run 02 -p patch_sizes "[3, 9]"`: a large patch costs what a small one does.
 #
 # `lemmse bench` makes a larger table of your machine, and `lemmse bench --full` measures every case.
