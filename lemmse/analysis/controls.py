@@ -22,7 +22,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lemmse.analysis.evaluate import Restorer
+from lemmse.analysis.evaluate import Restorer, images_in_memory
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.checks import check_count
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
@@ -118,17 +118,16 @@ def controls(
         >>> list(controls(formula, few=2))  # doctest: +NORMALIZE_WHITESPACE
         ['measurement', 'affine filter', 'formula, P = 1', 'formula, P = 5', 'formula of 2 images', 'non-local means']
     """
-    if not isinstance(formula.images, Tensor):
-        raise ValueError("the controls need the images of the formula in memory, as one tensor")
+    images = images_in_memory(formula)
     chosen: dict[str, Restorer] = {MEASUREMENT: _Measurement(formula), AFFINE: affine_beside(formula)}
     for patch_size in half_and_double(formula.patch_size):
         chosen[patch_size_control(patch_size)] = with_patch_size(formula, patch_size)
-    if few is not None and check_count(few, "few") < len(formula.images):
-        chosen[f"formula of {few:,} images"] = with_images(formula, formula.images[:few])
+    if few is not None and check_count(few, "few") < len(images):
+        chosen[f"formula of {few:,} images"] = with_images(formula, images[:few])
     if other_images is not None:
         chosen[OTHER_IMAGES] = with_images(formula, other_images)
-    for name, images in (another_set or {}).items():
-        chosen[f"formula of {name}"] = with_images(formula, images)
+    for name, others in (another_set or {}).items():
+        chosen[f"formula of {name}"] = with_images(formula, others)
     if isinstance(formula.physics, Denoising):
         chosen[NON_LOCAL_MEANS] = NonLocalMeans(formula.patch_size)
     return chosen

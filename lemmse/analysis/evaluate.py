@@ -298,6 +298,15 @@ def brute_force(
     return reference.le_mmse(images, y, sigma, patch_size, physics=physics, pixels=pixels)
 
 
+def images_in_memory(formula: LocalEquivariantMMSE) -> Tensor:
+    """The training images (N, C, H, W) of a formula; raises ValueError if they are a stream of batches."""
+    if not isinstance(formula.images, Tensor):
+        raise ValueError(
+            f"this needs the images of the formula in memory, as one tensor, got {type(formula.images).__name__}"
+        )
+    return formula.images
+
+
 def formula_error(
     formula: LocalEquivariantMMSE, y: Tensor, sigma: float, pixels: Iterable[tuple[int, int]] | None = None
 ) -> float:
@@ -307,6 +316,6 @@ def formula_error(
     """
     height, width = y.shape[-2:]
     pixels = list(pixels or [(0, 0), (height // 2, width // 3), (height - 1, 1)])
-    exact = brute_force(formula.images, formula.physics, y, sigma, formula.patch_size, pixels)
+    exact = brute_force(images_in_memory(formula), formula.physics, y, sigma, formula.patch_size, pixels)
     ours = torch.stack([formula(y, sigma)[:, :, row, col] for row, col in pixels], -1)
     return float((ours - exact).abs().max())

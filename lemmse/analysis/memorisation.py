@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from lemmse.analysis.controls import AFFINE
-from lemmse.analysis.evaluate import EQUAL, FORMULA, restore_each, squared_distances
+from lemmse.analysis.evaluate import EQUAL, FORMULA, images_in_memory, restore_each, squared_distances
 from lemmse.analysis.uncertainty import bootstrap_by_group
 from lemmse.estimators.affine import AffineMMSE
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
@@ -72,9 +72,7 @@ def image_risks(
     """
     import pandas as pd
 
-    if not isinstance(formula.images, Tensor):
-        raise ValueError("the risks of a cell need the images of the formula in memory, as one tensor")
-    cell = {"count": len(formula.images), "patch_size": formula.patch_size}
+    cell = {"count": len(images_in_memory(formula)), "patch_size": formula.patch_size}
     solvers = {FORMULA: formula, AFFINE: affine}
     parts = []
     for restored in restore_each(solvers, formula.physics, evaluated, sigmas, seed=seed, progress=False):

@@ -17,12 +17,22 @@ import torch
 from torch import Tensor
 
 from lemmse.analysis.controls import AFFINE, half_and_double, patch_size_control, with_patch_size
-from lemmse.analysis.evaluate import FORMULA, TRUTH, BehindPreInverse, Restorer, compare, decibel, restore_each
+from lemmse.analysis.evaluate import (
+    FORMULA,
+    TRUTH,
+    BehindPreInverse,
+    Restorer,
+    compare,
+    decibel,
+    images_in_memory,
+    restore_each,
+)
 from lemmse.analysis.experiment import Training
 from lemmse.analysis.margins import margins
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.checks import check_patch_size
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
+from lemmse.estimators.pixels import PixelFeatures
 from lemmse.networks.architectures import Solver
 from lemmse.patches import extract_patches
 from lemmse.physics.gallery import FOURIER, make_operator
@@ -55,7 +65,7 @@ def shared_inputs(lambdas: Iterable[float]) -> dict[str, dict[str, dict[str, Any
     The measurement, `AGNOSTIC`, and z behind the pseudo-inverse, `PINV`, of centre inpainting, a blur and
     Fourier sampling; for the blur also "Tikhonov LAMBDA" for each of lambdas.
     """
-    both = {AGNOSTIC: {}, PINV: {"pre_inverse": "pinv"}}
+    both: dict[str, dict[str, Any]] = {AGNOSTIC: {}, PINV: {"pre_inverse": "pinv"}}
     tikhonov = {f"Tikhonov {lam:g}": {"pre_inverse": "tikhonov", "tikhonov_lambda": lam} for lam in lambdas}
     return {HOLE: both, BLUR: both | tikhonov, FOURIER: both}
 
@@ -75,9 +85,10 @@ def solvers_behind(
     Returns:
         By operator and input. All inputs of an operator share one physics. The inputs of `WITHOUT_NETWORK` have none.
     """
+    height, width = images.shape[-2:]
     found: dict[str, dict[str, Behind]] = {}
     for operator, inputs in shared_inputs(lambdas).items():
-        physics = make_operator(operator, *images.shape[-2:], torch.Generator().manual_seed(training.seed))
+        physics = make_operator(operator, height, width, torch.Generator().manual_seed(training.seed))
         found[operator] = {}
         for label, B in inputs.items():
             formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size, **B)
@@ -277,12 +288,21 @@ def competitions(
     found = {}
     for name in names:
         physics = make_operator(name, size, size, torch.Generator().manual_seed(seed))
-        if not isinstance(physics, Inpainting):
-            raise ValueError(f"competition is mapped behind a mask, that of centre or random inpainting, got {name!r}")
         image = torch.zeros(1, 1, size, size, dtype=torch.float32, device="cpu")
-        features = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv").features
-        found[name] = physics.mask_on(size, size), features.strata, features.competing.reshape(size, size)
+        formula = LocalEquivariantMMSE(image, physics, patch_size=patch_size, pre_inverse="pinv")
+        mask, features = _mask(formula), formula.features
+        if not isinstance(features, PixelFeatures):
+            raise ValueError(f"strata of pixels are those of a mask, got the features {type(features).__name__}")
+        found[name] = mask, features.strata, features.competing.reshape(size, size)
     return found
+
+
+def _mask(formula: LocalEquivariantMMSE) -> Tensor:
+    """The mask (H, W) of an inpainting, True where a pixel is seen."""
+    if not isinstance(formula.physics, Inpainting):
+        raise ValueError(f"the physics must be an inpainting, which has a mask, got {type(formula.physics).__name__}")
+    _, height, width = formula.shape
+    return formula.physics.mask_on(height, width)
 
 
 def drawn_on(behind: Mapping[str, Behind], errors: pd.DataFrame) -> pd.DataFrame:
@@ -300,7 +320,7 @@ def drawn_on(behind: Mapping[str, Behind], errors: pd.DataFrame) -> pd.DataFrame
     import pandas as pd
 
     formula = behind[PINV].formula
-    mask = formula.physics.mask_on(*formula.shape[1:]).cpu()
+    mask = _mask(formula).cpu()
     competing = formula.features.competing.cpu().reshape(mask.shape).double()
     of_formula = errors[errors["solver"] == FORMULA].groupby(["region", "input"])[["psnr", "effective"]].mean()
     rows = []
@@ -318,11 +338,11 @@ def deep_error(formula: LocalEquivariantMMSE, images: Tensor, sigma: float, *, g
     formula: of an inpainting behind its pseudo-inverse, which makes it that constant. images: (Q, C, H, W), to be
     measured and restored. Returns 0 if no pixel is deep.
     """
-    deep = window_regions(formula.physics.mask_on(*images.shape[-2:]), formula.patch_size).get("deep")
+    deep = window_regions(_mask(formula), formula.patch_size).get("deep")
     if deep is None:
         return 0.0
     restored = formula(formula.physics.measure(images, sigma, generator=generator), sigma)
-    return float((restored[:, :, deep] - formula.images[:, :, deep].mean((0, 2))[:, None]).abs().max())
+    return float((restored[:, :, deep] - images_in_memory(formula)[:, :, deep].mean((0, 2))[:, None]).abs().max())
 
 
 def side_by_side(

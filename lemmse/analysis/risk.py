@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lemmse.analysis.evaluate import images_in_memory
 from lemmse.analysis.experiment import trainings
 from lemmse.checks import check_count, check_images
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
@@ -210,7 +211,7 @@ def training_path(
     """
     import pandas as pd
 
-    images, physics = optimum.images, optimum.physics
+    images, physics = images_in_memory(optimum), optimum.physics
     generator = torch.Generator().manual_seed(seed)
     x, y, sigma = training_draws(images, physics, draws, sigma_min=sigma_min, generator=generator)
     best = optimum(y, sigma)

@@ -13,7 +13,7 @@ from lemmse.estimators.features import Features
 from lemmse.estimators.mixture import MixtureEstimator
 from lemmse.estimators.positions import PositionFeatures
 from lemmse.estimators.whole_images import TranslatedImageFeatures
-from lemmse.physics.preinverse import DensePreInverse
+from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse
 
 
 class EquivariantMMSE(MixtureEstimator):
@@ -37,7 +37,9 @@ class EquivariantMMSE(MixtureEstimator):
     """
 
     def _make_features(self) -> Features[Any]:
-        if isinstance(self.pre_inverse, DensePreInverse):
-            covering = max(self.shape[1:]) | 1  # odd
-            return PositionFeatures(self.pre_inverse, self.shape, covering, self.device)
-        return TranslatedImageFeatures(self.pre_inverse, self.shape, self.device)
+        B = self.pre_inverse
+        if isinstance(B, (DiagonalPreInverse, CirculantPreInverse)):
+            return TranslatedImageFeatures(B, self.shape, self.device)
+        assert isinstance(B, DensePreInverse), type(B)
+        covering = max(self.shape[1:]) | 1  # odd
+        return PositionFeatures(B, self.shape, covering, self.device)

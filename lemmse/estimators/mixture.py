@@ -232,7 +232,10 @@ class MixtureEstimator(nn.Module):
 
     def _features_for(self, query_shape: tuple[int, ...]) -> Features[Any]:
         """The features of queries whose measurements are of this shape."""
-        return self.features if query_shape == self.query_shape else self.features.for_queries(query_shape[1:])
+        if query_shape == self.query_shape:
+            return self.features
+        _, height, width = query_shape
+        return self.features.for_queries((height, width))
 
     def _signal(self, block: Tensor) -> Tensor:
         """`B A x`, in float64 where B may amplify; raises ValueError where the physics leaves what can be computed."""

@@ -269,8 +269,8 @@ class _UNetBody(nn.Module):
         self.out = nn.Conv2d(w, shape.target_channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        def run(stage: nn.ModuleList, x: Tensor) -> Tensor:
-            for layer in stage:
+        def run(stage: nn.Module, x: Tensor) -> Tensor:
+            for layer in stage.children():
                 x = layer(x, embedding)
             return x
 

@@ -36,6 +36,7 @@ LOSSES = ("squared", "absolute")
 WEIGHTINGS = ("uniform", "inverse_error")
 
 Targets = Tensor | Callable[[Tensor], Tensor]
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class OtherRunError(ValueError):
@@ -122,7 +123,8 @@ def train(
     if not isinstance(generator, torch.Generator):
         raise ValueError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     path = _checkpoint_path(checkpoint)
-    B = build_pre_inverse(physics, pre_inverse, tuple(images.shape[2:]), tikhonov_lambda=tikhonov_lambda)
+    height, width = images.shape[2:]
+    B = build_pre_inverse(physics, pre_inverse, (height, width), tikhonov_lambda=tikhonov_lambda)
     signal = torch.cat([B.signal(part) for part in images.split(1000)])
     measurement = Measurement.make(physics, B, noise, background, pre_inverse, signal)
     wanted = targets_of(images, targets)
@@ -150,7 +152,7 @@ def train(
         if path is not None and (time.monotonic() - saved > SAVE_SECONDS or run.done == steps):
             run.save(path, generator)
             saved = time.monotonic()
-    return run.average.module.eval()
+    return run.averaged()
 
 
 class _Run:
@@ -164,6 +166,12 @@ class _Run:
         self.steps, self.lr, self.done, self.loss = steps, lr, 0, math.nan
         self.mixed = images.is_cuda
         self.fingerprint = ""
+
+    def averaged(self) -> Solver:
+        """The network with the averaged weights, in eval mode."""
+        net = self.average.module.eval()
+        assert isinstance(net, Solver)
+        return net
 
     def step(self, z: Tensor, sigma: Tensor, target: Tensor, loss: str, weight: Callable[[Tensor], Tensor]) -> None:
         """One gradient step on a batch."""
@@ -229,7 +237,7 @@ def _learning_rate(done: int, steps: int) -> float:
 
 
 @torch.no_grad()
-def _move_average(means: list[Tensor], values: list[Tensor], averaged: Tensor | int) -> None:
+def _move_average(means: _Tensors, values: _Tensors, averaged: Tensor | int) -> None:
     """Move the average of the weights toward the new ones; `averaged` is how many weights went into it before."""
     count = int(averaged)
     decay = min(EMA_DECAY, (count + 1) / (count + 10))

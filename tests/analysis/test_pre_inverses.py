@@ -153,7 +153,7 @@ def test_who_competes_behind_a_mask():
     assert torch.equal(mask == 0, make_operator(HOLE, 11, 11, generator()).mask_on(11, 11) == 0)
     assert [int(competing[5, 5]), int(competing[0, 0]), int(competing[3, 3])] == [9, 121 - 49, 1]
     assert all(int(competing[strata == one].unique()) == int((strata == one).sum()) for one in strata.unique())
-    with pytest.raises(ValueError, match=r"behind a mask.*'Gaussian blur'"):
+    with pytest.raises(ValueError, match=r"inpainting, which has a mask, got Blur"):
         competitions([BLUR], 11, 3, seed=0)
 
 

@@ -11,6 +11,8 @@ float64, and is differentiable in q: the plain version that the compiled engines
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -114,12 +116,19 @@ def accumulate(
             block = SoftmaxState.of_block(
                 logits,
                 dim=1,
-                moments=lambda e, u=u, u2=u2: (
-                    torch.einsum("qbn,bcn->qnc", e, u),
-                    torch.einsum("qbn,bcn->qnc", e, u2),
-                ),
-                sources=lambda b, source=source: torch.cat([images[b][..., None], source.expand(*b.shape, 2)], -1),
+                moments=partial(_weighted_sums, values=u, squares=u2),
+                sources=partial(_sources, images=images, source=source),
                 top_k=state.top_k,
             )
             state = state.merge(block)
     return state
+
+
+def _weighted_sums(e: Tensor, values: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
+    """`sum_b e u` and `sum_b e u^2`, each (Q, n, C), of e (Q, B, n) and of values and their squares (B, C, n)."""
+    return torch.einsum("qbn,bcn->qnc", e, values), torch.einsum("qbn,bcn->qnc", e, squares)
+
+
+def _sources(index: Tensor, images: Tensor, source: Tensor) -> Tensor:
+    """Image, row and column (Q, n, k, 3) of the pairs `index` (Q, n, k), whose image is one of the block."""
+    return torch.cat([images[index][..., None], source.expand(*index.shape, 2)], -1)
