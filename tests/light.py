@@ -18,6 +18,7 @@ x: float = 0.5  # how much
 names: list[str] = ["a"]  # which
 levels: list[float] = [0.5]  # how much each
 data: str = "photos"  # from where
+claim: str = "Holds: a and b"  # the line of the claim
 fail: bool = False  # whether to
 seed: int = 0  # of the numbers
 
@@ -38,6 +39,8 @@ for beat in range(SLEEP):
 total = math.fsum(rng.random() for _ in range(n)) * math.sqrt(x)
 glue("total", total, display=False)
 glue("n", n, display=False)
+glue("parts", [total, n], display=False)
+print(claim)
 glue("threads", int(os.environ.get("OMP_NUM_THREADS", 0)), display=False)
 """
 

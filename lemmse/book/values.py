@@ -1,4 +1,4 @@
-"""What a notebook glued, as plain values.
+"""What a notebook glued, as plain values, and what of it is none.
 
 `myst_nb.glue` keeps what IPython displays: for a number or a text, its repr. Values that are numbers, texts or booleans
 come back as such, those of numpy and torch too, which `lemmse.book.scalars` lets a kernel write in full; decimals and
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -21,17 +22,24 @@ _NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf, "np.True_": True,
 
 def glued_values(notebook: Any) -> dict[str, Any]:
     """The glued values of an executed notebook, by name, in the order of the notebook."""
-    found = {}
+    values = ((name, _parsed(text)) for name, text in _glued_texts(notebook))
+    return {name: value for name, value in values if value is not None}
+
+
+def left_out(notebook: Any) -> list[str]:
+    """The names of what a notebook glued as text that is neither number, text nor boolean: a list, an array, None."""
+    return list(dict.fromkeys(name for name, text in _glued_texts(notebook) if _parsed(text) is None))
+
+
+def _glued_texts(notebook: Any) -> Iterator[tuple[str, str]]:
+    """Name and text of what was glued and shows as text alone, as figures and tables do not."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             about = output.get("metadata", {}).get("scrapbook", {})
             prefix = about.get("mime_prefix", "")
             data = output.get("data", {})
             if "name" in about and set(data) == {prefix + "text/plain"}:
-                value = _parsed(data[prefix + "text/plain"])
-                if value is not None:
-                    found[about["name"]] = value
-    return found
+                yield about["name"], data[prefix + "text/plain"]
 
 
 def _parsed(text: str) -> Any:

@@ -102,5 +102,7 @@ def _store(plan: Plan, outcomes: Iterator[tuple[str, Outcome]], done: int, progr
             if outcome.record["status"] == "failed":
                 failed += 1
                 bar.write(f"failed: {plan.describe(key)}: {outcome.record['failure']}", file=sys.stderr)
+            if claim := outcome.record.get("claim"):
+                bar.write(f"{plan.describe(key)}: {claim}", file=sys.stderr)
             bar.set_postfix(failed=failed, refresh=False)
             bar.update()

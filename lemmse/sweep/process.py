@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lemmse.book.values import glued_values
+from lemmse.book.claims import failed_claims, report
+from lemmse.book.values import glued_values, left_out
 
 _THREADS = (
     "OMP_NUM_THREADS",  # torch too
@@ -161,7 +162,9 @@ def _execute(job: Job, scratch: Path) -> dict[str, Any]:
         return {"status": "failed", "failure": limit + error.reason, **about}
     write_notebook(notebook, scratch / _NOTEBOOK)
     about = {name: value for name, value in notebook.metadata["lemmse"].items() if name not in ("key", "parameters")}
-    return {"status": "complete", "failure": None, **about, "values": glued_values(notebook)}
+    failed = failed_claims(notebook)
+    said = {"claim": report(failed) if failed else None, "left_out": left_out(notebook)}
+    return {"status": "complete", "failure": None, **about, **said, "values": glued_values(notebook)}
 
 
 def _end_with_parent(scratch: Path) -> None:

@@ -104,4 +104,9 @@ def summary(plan: Plan, table: pd.DataFrame) -> str:
     lines += [f"The first {_SHOWN} of {len(table)} rows; all are in results.csv.", ""] * (len(table) > _SHOWN)
     failed = table[table["status"] == "failed"]
     lines += [f"- failed: {plan.describe(key)}: {why}" for key, why in zip(failed["key"], failed["failure"])]  # noqa: B905
+    records = plan.complete()
+    lines += [f"- {plan.describe(key)}: {record['claim']}" for key, record in records.items() if record.get("claim")]
+    names = dict.fromkeys(name for record in records.values() for name in record.get("left_out", []))
+    if names:
+        lines += ["", f"Glued, but neither number, text nor boolean, and so in no column: {', '.join(names)}."]
     return "\n".join(lines) + "\n"

@@ -131,6 +131,19 @@ def glued(text: str):
     return SimpleNamespace(cells=[nbformat.v4.new_code_cell(outputs=[output])])
 
 
+def test_a_sweep_names_the_claims_that_fail_and_what_no_column_holds(project, tmp_path, capsys):
+    points = [{"n": 1}, {"n": 2, "claim": "FAILS: the number is one"}]
+    table = sweep(project, project.source("01"), points, tmp_path / "sweep")
+    assert list(table.status) == ["complete"] * 2
+    assert "parts" not in table
+    claim = "the claim fails for these parameters: the number is one"
+    summary = (tmp_path / "sweep" / "results.md").read_text()
+    for text in (capsys.readouterr().err, summary):
+        assert text.count(claim) == 1
+        assert f"n=2, claim=FAILS: the number is one: {claim}" in text
+    assert "in no column: parts." in summary
+
+
 def test_a_sweep_runs_fails_resumes_and_collects(project, tmp_path):
     """One after the other, for each sweep builds on the one before."""
     source, folder = project.source("01"), tmp_path / "sweep"
