@@ -53,7 +53,7 @@ def test_a_worker_is_killed_and_every_run_is_there_once(tmp_path):
     pd.testing.assert_series_equal(table.total[:2], here.total, check_exact=True)
 
 
-def test_a_scheduler_that_dies(tmp_path):
+def test_a_scheduler_without_workers_that_dies(tmp_path, caplog):
     pytest.importorskip("distributed")
     project, folder, about = light_project(tmp_path / "checkout"), tmp_path / "cluster", tmp_path / "scheduler.json"
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
@@ -74,6 +74,9 @@ def test_a_scheduler_that_dies(tmp_path):
         address, source = json.loads(about.read_text())["address"], project.source("01")
         with pytest.raises(ConnectionError, match="the Dask scheduler is lost, what was complete is kept"):
             sweep(project, source, [{"n": 1}], folder, scheduler=address, progress=False)
+        assert [r.message for r in caplog.records if "has no worker yet" in r.message] == [
+            f"the scheduler at {address} has no worker yet: the runs wait for one"
+        ]
     finally:
         scheduler.kill()
         scheduler.wait()
