@@ -172,6 +172,18 @@ mean posterior standard deviation is {means["posterior deviation"].iloc[0]:.3f}.
 are {means["error"].iloc[-1]:.3f} and {means["posterior deviation"].iloc[-1]:.3f}.""")
 
 # %% [markdown]
+# ## Move the noise, and point at another pixel
+#
+# The book computes the formula live, in the browser. It votes with the first 100 training images and draws noise of
+# its own, so its numbers differ from those above. In a notebook, follow the link to [Try it](../try_it.md).
+#
+# <lemmse-try view="pixel" image="test-4" sigma="0.1" patch="7" pixel="21,10">
+#
+# *In the published book the live picture stands here, where the browser runs JavaScript.*
+#
+# </lemmse-try>
+
+# %% [markdown]
 # ## The answer, and what would prove it wrong
 #
 # The answer would be wrong if the library computed something else than the three lines of code; if the patches with
