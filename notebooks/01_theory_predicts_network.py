@@ -233,6 +233,7 @@ show_figure(
     networks and {tested} images of each split. Where the thick line of the formula is above all others, the formula is
     the best explanation of what the networks do.""",
     alt="PSNR to the networks against sigma: a thick line for the formula and a thin line for each control.",
+    chart=figures.control_chart(distances, networks, rivals),
 )
 
 # %% [markdown]
@@ -252,6 +253,7 @@ show_figure(
     caption=f"""Margins of the denoisers with their standard errors. Above zero, the network is nearer to the formula
     than to every control. The networks called {everywhere} differ in their seed alone.""",
     alt="Margins against sigma, one line with error bars for each network, on training images and on test images.",
+    chart=figures.margin_chart(margin_table),
 )
 
 
