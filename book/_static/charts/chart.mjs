@@ -49,6 +49,7 @@ class Chart {
       { class: `chart chart-${kind.name}`, role: "group", "aria-label": alt },
       make("div", { class: "chart-panels" }, ...this.slots),
       kind.key(),
+      make("p", { class: "chart-hint", text: kind.hint }),
       make("div", { class: "chart-sliders" }, ...this.sliders.map(({ element }) => element)),
       this.heading,
       values,

@@ -19,7 +19,15 @@ const ASIDE = 4; // pixels between error bars at one noise level
 
 export class Lines {
   constructor({ panels, x, y, lines, points }) {
-    Object.assign(this, { name: "lines", panels, x, y, lines, points });
+    Object.assign(this, {
+      name: "lines",
+      hint: "Point at a noise level, or move the slider.",
+      panels,
+      x,
+      y,
+      lines,
+      points,
+    });
     this.choices = [x];
     const ends = points.flatMap(({ value, error }) => [value - error, value + error]); // null counts as 0
     if (y.level !== null) ends.push(y.level);

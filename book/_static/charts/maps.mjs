@@ -9,7 +9,17 @@ const CELL_HEIGHT = 26; // pixels
 
 export class Maps {
   constructor({ panels, columns, rows, labels, shade, border, cells }) {
-    Object.assign(this, { name: "maps", panels, columns, rows, labels, shade, border, cells });
+    Object.assign(this, {
+      name: "maps",
+      hint: "Point at a cell, or move the sliders.",
+      panels,
+      columns,
+      rows,
+      labels,
+      shade,
+      border,
+      cells,
+    });
     this.choices = [columns, rows];
     this.color = { type: shade.log ? "log" : "linear", scheme: "greys", domain: [shade.low, shade.high], clamp: true };
   }
