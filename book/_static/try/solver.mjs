@@ -6,7 +6,8 @@
  */
 import { finish, merge } from "./formula.mjs";
 
-const FORMULA_WORKERS = 2;
+/** Two workers for the formula, more where the machine has cores to spare: the page and the other worker need one. */
+const FORMULA_WORKERS = Math.min(4, Math.max(2, (navigator.hardwareConcurrency ?? 2) - 1));
 
 /** One kind of request: one at a time runs, and only the newest waits. */
 class Line {
@@ -91,8 +92,7 @@ export class Solver {
     if (message.error) return this.#fail(this.formula, message);
     job.answers[message.part] = message;
     const answers = job.answers.filter(Boolean);
-    if (answers.length < FORMULA_WORKERS) return;
-    const exact = answers.every(({ done }) => done);
+    const exact = answers.length === FORMULA_WORKERS && answers.every(({ done }) => done);
     const vote = answers.map((answer) => answer.vote).reduce(merge);
     const milliseconds = performance.now() - job.started;
     this.listener.formula({ revision: job.revision, images: vote.images, exact, milliseconds, ...finish(vote) });
