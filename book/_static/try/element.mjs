@@ -236,12 +236,13 @@ class TryIt extends HTMLElement {
     if (pictures.pieces) paintPieces(pictures.pieces.canvas, heaviest);
     if (!current) return; // it stays marked as being computed
     const total = this.data.training.length;
+    const first = pictures.formula.figure.dataset.status === "computing";
+    if (exact || first) this.dataset[exact ? "exactMilliseconds" : "previewMilliseconds"] = Math.round(milliseconds);
     const [status, badge] = exact ? ["current", "exact"] : ["preview", `${images} of ${total}`];
     for (const name of OF_FORMULA) pictures[name]?.setStatus(status, badge);
     pictures.formula.setNote([`to truth ${formatDecibel(psnr(mean, this.truth))}`]);
     const votes = median(effective);
     pictures.votes?.setNote([`median ${formatCount(votes)}`]);
-    this.dataset[exact ? "exactMilliseconds" : "previewMilliseconds"] = Math.round(milliseconds);
     if (!exact) return;
     Object.assign(this.estimates, { formula: mean, votes });
     this.#compare();
