@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -38,6 +40,18 @@ def test_a_figure_is_numbered_below_its_cell_and_shown_once():
         "A caption with $x$.",
         "```",
     ]
+
+
+def test_the_interactive_form_of_a_figure_follows_it_as_data():
+    outputs = figure()
+    outputs[0].metadata["lemmse"]["chart"] = {"kind": "lines", "label": "a </script> b"}
+    _, cell = page(new_code_cell("draw()", outputs=outputs)).cells
+    picture, data = cell.source.split("\n\n```{raw} html\n")
+    assert picture.endswith("A caption with $x$.\n```")
+    tag, text = data.removesuffix("\n```").removesuffix("</script>").split(">", 1)
+    assert tag == '<script type="application/json" class="chart-data" data-figure="fig-a"'
+    assert "<" not in text
+    assert json.loads(text) == {"kind": "lines", "label": "a </script> b"}
 
 
 def test_figures_are_files_of_the_book():
