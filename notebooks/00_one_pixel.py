@@ -21,9 +21,11 @@
 # of the clean pixels in the centers of the training patches:
 #
 # $$
-# \hat x = \sum_{i=1}^N \sum_{k=1}^n w_{i,k}\, x_i[k], \qquad
+# \begin{gathered}
+# \hat x = \sum_{i=1}^N \sum_{k=1}^n w_{i,k}\, x_i[k], \\[1ex]
 # w_{i,k} = \frac{\exp\left(-\|v - \Pi_k x_i\|^2 / 2 \sigma^2\right)}
 #                {\sum_{j,l} \exp\left(-\|v - \Pi_l x_j\|^2 / 2 \sigma^2\right)}.
+# \end{gathered}
 # $$
 #
 # The page about [the theory](../theory.md) explains where this comes from.

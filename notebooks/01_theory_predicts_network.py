@@ -19,9 +19,11 @@
 # with the least mean squared error on the training images $x_1, \dots, x_N$ returns a weighted mean of training pixels:
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \qquad
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
 # w_{i,k} = \frac{\exp\left(-\|\Pi_m y - \Pi_k A x_i\|^2 / 2 \sigma^2\right)}
 #                {\sum_{j,l} \exp\left(-\|\Pi_m y - \Pi_l A x_j\|^2 / 2 \sigma^2\right)}.
+# \end{gathered}
 # $$
 #
 # The network is *physics-agnostic*: it is given $y$ itself. The page about [the theory](../theory.md) derives the

@@ -19,8 +19,10 @@
 # *surprisal* in nats,
 #
 # $$
-# s(v) = -\log p_\sigma(v) - \tfrac r2 \log (2 \pi e \sigma^2), \qquad
+# \begin{gathered}
+# s(v) = -\log p_\sigma(v) - \tfrac r2 \log (2 \pi e \sigma^2), \\[1ex]
 # p_\sigma(v) = \frac{1}{N n} \sum_{i,k} \mathcal N(v; \Pi_k x_i, \sigma^2 I),
+# \end{gathered}
 # $$
 #
 # where the second term is the entropy of the noise. If a patch makes up a share $q$ of all training patches and no
