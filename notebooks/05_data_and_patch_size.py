@@ -359,5 +359,7 @@ record(
 #
 # A light notebook computes one pair, and `lemmse sweep` runs it over a grid of your own:
 #
-# ```bash echo "product: {count: [30, 300], patch_size: [3, 7], seed: [0, 1, 2]}" > grid.yaml lemmse sweep
-# notebooks/cells/data_and_patch_size.py grid.yaml --jobs 2 ```
+# ```bash
+# echo "product: {count: [30, 300], patch_size: [3, 7], seed: [0, 1, 2]}" > grid.yaml
+# lemmse sweep notebooks/cells/data_and_patch_size.py grid.yaml --jobs 2
+# ```

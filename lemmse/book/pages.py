@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 FIGURES = "_generated"  # the folder of the book that holds the figures as files
+NARROW = 500  # CSS pixels: figures up to this width shrink to fit a phone, wider ones scroll there
 
 
 def read_page(text: str) -> Any:
@@ -79,6 +80,8 @@ def _page_text(output: Any) -> str | None:
     match about.get("kind"):
         case "figure":
             options = f":name: {about['name']}\n:alt: {about['alt']}"
+            if output["metadata"].get("image/png", {}).get("width", NARROW + 1) <= NARROW:
+                options += "\n:figclass: narrow"
             picture = f"```{{figure}} /{FIGURES}/{about['name']}.svg\n{options}\n\n{about['caption']}\n```"
             return picture + (_chart(about["name"], about["chart"]) if "chart" in about else "")
         case "table":

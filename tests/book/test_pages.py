@@ -42,6 +42,14 @@ def test_a_figure_is_numbered_below_its_cell_and_shown_once():
     ]
 
 
+@pytest.mark.parametrize(("width", "narrow"), [(500, True), (501, False)])
+def test_narrow_figures_shrink_on_a_phone_and_wide_ones_scroll(width, narrow):
+    outputs = figure()
+    outputs[0].metadata["image/png"] = {"width": width}
+    source = page(new_code_cell("draw()", outputs=outputs)).cells[1].source
+    assert (":figclass: narrow" in source) == narrow
+
+
 def test_the_interactive_form_of_a_figure_follows_it_as_data():
     outputs = figure()
     outputs[0].metadata["lemmse"]["chart"] = {"kind": "lines", "label": "a </script> b"}
