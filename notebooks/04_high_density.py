@@ -280,8 +280,8 @@ left = 100 * on_the_way / on_the_way.iloc[0]
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 Markdown(f"""The two panels answer different questions. The densest tenth is {"" if ahead else "not "}nearer to the
-formula at every comparison. But it also starts nearer: after {checkpoints[-1]} steps it has {left[1].iloc[-1]:.0f}
-% of its first squared difference left, and the rarest tenth {left[10].iloc[-1]:.0f} %.""")
+formula at every comparison. But it also starts nearer: after {checkpoints[-1]} steps it has
+{left[1].iloc[-1]:.0f} % of its first squared difference left, and the rarest tenth {left[10].iloc[-1]:.0f} %.""")
 
 # %% [markdown]
 # ## The answer, and what would prove it wrong

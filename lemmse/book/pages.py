@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,7 +91,9 @@ def _page_text(output: Any) -> str | None:
         case "caption" | "answer":
             return ""
         case _:
-            return "".join(data["text/markdown"]) if "text/markdown" in data else None
+            if "text/markdown" not in data:
+                return None
+            return re.sub(r"^(?=%)", r"\\", "".join(data["text/markdown"]), flags=re.MULTILINE)  # no comment of MyST
 
 
 def _chart(name: str, chart: dict[str, Any]) -> str:

@@ -78,6 +78,11 @@ def test_a_table_is_numbered_and_other_outputs_stay():
     assert cells[2].source == "It is $1$."
 
 
+def test_a_line_of_a_sentence_that_starts_with_a_percent_sign_is_no_comment():
+    sentence = new_output("execute_result", {"text/markdown": "It has 21\n% left, not 51 %."}, execution_count=1)
+    assert page(new_code_cell("x", outputs=[sentence])).cells[1].source == "It has 21\n\\% left, not 51 %."
+
+
 def test_the_answer_moves_under_the_question():
     answer = output({"kind": "answer", "text": "It is 42."}, text_markdown="**Answer.** It is 42.")
     place = new_markdown_cell("**Answer.** See below.", metadata={"tags": ["answer"]})
