@@ -21,9 +21,11 @@
 # of the clean pixels in the centers of the training patches:
 #
 # $$
-# \hat x = \sum_{i=1}^N \sum_{k=1}^n w_{i,k}\, x_i[k], \qquad
+# \begin{gathered}
+# \hat x = \sum_{i=1}^N \sum_{k=1}^n w_{i,k}\, x_i[k], \\[1ex]
 # w_{i,k} = \frac{\exp\left(-\|v - \Pi_k x_i\|^2 / 2 \sigma^2\right)}
 #                {\sum_{j,l} \exp\left(-\|v - \Pi_l x_j\|^2 / 2 \sigma^2\right)}.
+# \end{gathered}
 # $$
 #
 # The page about [the theory](../theory.md) explains where this comes from.
@@ -170,6 +172,18 @@ show_table(
 Markdown(f"""For this pixel, the mean error at $\\sigma = {sigmas[0]:g}$ is {means["error"].iloc[0]:.3f}, and the
 mean posterior standard deviation is {means["posterior deviation"].iloc[0]:.3f}. At $\\sigma = {sigmas[-1]:g}$ they
 are {means["error"].iloc[-1]:.3f} and {means["posterior deviation"].iloc[-1]:.3f}.""")
+
+# %% [markdown]
+# ## Move the noise, and point at another pixel
+#
+# The book computes the formula live, in the browser. It votes with the first 100 training images and draws noise of
+# its own, so its numbers differ from those above. In a notebook, follow the link to [Try it](../try_it.md).
+#
+# <lemmse-try view="pixel" image="test-4" sigma="0.1" patch="7" pixel="21,10">
+#
+# *In the published book the live picture stands here, where the browser runs JavaScript.*
+#
+# </lemmse-try>
 
 # %% [markdown]
 # ## The answer, and what would prove it wrong

@@ -19,9 +19,11 @@
 # with the least mean squared error on the training images $x_1, \dots, x_N$ returns a weighted mean of training pixels:
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \qquad
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
 # w_{i,k} = \frac{\exp\left(-\|\Pi_m y - \Pi_k A x_i\|^2 / 2 \sigma^2\right)}
 #                {\sum_{j,l} \exp\left(-\|\Pi_m y - \Pi_l A x_j\|^2 / 2 \sigma^2\right)}.
+# \end{gathered}
 # $$
 #
 # The network is *physics-agnostic*: it is given $y$ itself. The page about [the theory](../theory.md) derives the
@@ -233,6 +235,7 @@ show_figure(
     networks and {tested} images of each split. Where the thick line of the formula is above all others, the formula is
     the best explanation of what the networks do.""",
     alt="PSNR to the networks against sigma: a thick line for the formula and a thin line for each control.",
+    chart=figures.control_chart(distances, networks, rivals),
 )
 
 # %% [markdown]
@@ -252,6 +255,7 @@ show_figure(
     caption=f"""Margins of the denoisers with their standard errors. Above zero, the network is nearer to the formula
     than to every control. The networks called {everywhere} differ in their seed alone.""",
     alt="Margins against sigma, one line with error bars for each network, on training images and on test images.",
+    chart=figures.margin_chart(margin_table),
 )
 
 

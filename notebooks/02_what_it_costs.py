@@ -21,7 +21,10 @@
 # and a shift $s = k - m$. Then all $n$ distances at this shift are sums over windows of one image $d_s$:
 #
 # $$
-# D_s[m] = \sum_{j \in P \times P} d_s[m + j], \qquad d_s[p] = \big(z[p] - (B A x_i)[p + s]\big)^2 .
+# \begin{gathered}
+# D_s[m] = \sum_{j \in P \times P} d_s[m + j], \\[1ex]
+# d_s[p] = \big(z[p] - (B A x_i)[p + s]\big)^2 .
+# \end{gathered}
 # $$
 #
 # Such a *box-sum* needs no $P^2$ additions for each pixel. A running sum along the rows, and then one along the

@@ -20,9 +20,11 @@
 # [LE-MMSE](../theory.md), is
 #
 # $$
-# \hat x[m] = \sum_{i,k} x_i[k]\, w_{i,k}(v), \qquad
-# w_{i,k}(v) \propto g\left(v;\ \Pi_k B A x_i,\ \sigma^2 S_k\right), \qquad
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} x_i[k]\, w_{i,k}(v), \\[1ex]
+# w_{i,k}(v) \propto g\left(v;\ \Pi_k B A x_i,\ \sigma^2 S_k\right), \\[1ex]
 # S_k = \Pi_k B B^\top \Pi_k^\top.
+# \end{gathered}
 # $$
 #
 # The pre-inverse changes both what the patches show and the covariance $\sigma^2 S_k$ of their noise. The sum runs

@@ -19,8 +19,10 @@
 # *surprisal* in nats,
 #
 # $$
-# s(v) = -\log p_\sigma(v) - \tfrac r2 \log (2 \pi e \sigma^2), \qquad
+# \begin{gathered}
+# s(v) = -\log p_\sigma(v) - \tfrac r2 \log (2 \pi e \sigma^2), \\[1ex]
 # p_\sigma(v) = \frac{1}{N n} \sum_{i,k} \mathcal N(v; \Pi_k x_i, \sigma^2 I),
+# \end{gathered}
 # $$
 #
 # where the second term is the entropy of the noise. If a patch makes up a share $q$ of all training patches and no
@@ -278,8 +280,8 @@ left = 100 * on_the_way / on_the_way.iloc[0]
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 Markdown(f"""The two panels answer different questions. The densest tenth is {"" if ahead else "not "}nearer to the
-formula at every comparison. But it also starts nearer: after {checkpoints[-1]} steps it has {left[1].iloc[-1]:.0f}
-% of its first squared difference left, and the rarest tenth {left[10].iloc[-1]:.0f} %.""")
+formula at every comparison. But it also starts nearer: after {checkpoints[-1]} steps it has
+{left[1].iloc[-1]:.0f} % of its first squared difference left, and the rarest tenth {left[10].iloc[-1]:.0f} %.""")
 
 # %% [markdown]
 # ## The answer, and what would prove it wrong

@@ -134,6 +134,18 @@ show_figure(
     wide. Bold numbers are above {MEMORISED:.0f} dB: there the formula recites. The standard error of a number is
     {gaps.error.median():.1f} dB in the median.""",
     alt="Maps over data set size and patch size of the gap between test and training risk, one for each noise level.",
+    chart=figures.map_chart(
+        gaps.assign(training=1e3 * gaps.training, test=1e3 * gaps.test),
+        "gap",
+        "gap (dB)",
+        darkest=20,
+        border=MEMORISED,
+        details={
+            "error": "standard error (dB)",
+            "training": "risk × 1000, training images",
+            "test": "risk × 1000, test images",
+        },
+    ),
 )
 
 # %% tags=["hide-input"]
@@ -187,6 +199,7 @@ show_figure(
     caption="""The effective number of patches on test images, median over pixels and images. It is one if a single
     training patch has all the weight.""",
     alt="Maps over data set size and patch size of the effective number of patches on test images.",
+    chart=figures.map_chart(effective, "effective", "effective number of patches", log=True),
 )
 
 # %% tags=["hide-input"]
@@ -346,5 +359,7 @@ record(
 #
 # A light notebook computes one pair, and `lemmse sweep` runs it over a grid of your own:
 #
-# ```bash echo "product: {count: [30, 300], patch_size: [3, 7], seed: [0, 1, 2]}" > grid.yaml lemmse sweep
-# notebooks/cells/data_and_patch_size.py grid.yaml --jobs 2 ```
+# ```bash
+# echo "product: {count: [30, 300], patch_size: [3, 7], seed: [0, 1, 2]}" > grid.yaml
+# lemmse sweep notebooks/cells/data_and_patch_size.py grid.yaml --jobs 2
+# ```

@@ -110,6 +110,19 @@ from one pixel to the next. The estimate can still look like one picture, becaus
 sources agree.""")
 
 # %% [markdown]
+# ## Dissolve the patchwork yourself
+#
+# The book computes the patchwork live, in the browser: move $\sigma$ and $P$, and watch the pieces grow, shrink and
+# dissolve. It votes with the first 100 training images only, so its pieces differ from those above. In a notebook,
+# follow the link to [Try it](../try_it.md).
+#
+# <lemmse-try view="patchwork" image="test-0" sigma="0.1">
+#
+# *In the published book the live picture stands here, where the browser runs JavaScript.*
+#
+# </lemmse-try>
+
+# %% [markdown]
 # ## Where a pixel comes from
 #
 # The patches with the largest weights need not come from images that look like the test image. They only have to look

@@ -21,14 +21,16 @@
 # compare and in who takes part. With $w \propto \exp(-d / 2 \sigma^2)$, and weights that add up to one,
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \qquad
-# \begin{array}{lll}
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
+# \small\begin{array}{lll}
 # \text{} & \text{distance } d & \text{pixels } k \\
 # \text{MMSE, no constraint:} & \|y - x_i\|^2 & k = m \\
 # \text{E-MMSE, equivariant:} & \|y - T_{m-k}\, x_i\|^2 & \text{all} \\
 # \text{L-MMSE, local:} & \|\Pi_m y - \Pi_m x_i\|^2 & k = m \\
 # \text{LE-MMSE, both:} & \|\Pi_m y - \Pi_k x_i\|^2 & \text{all}
 # \end{array}
+# \end{gathered}
 # $$
 #
 # Here $\Pi_k$ cuts out the patch around the pixel $k$, and $T_{m-k}$ shifts an image so that its pixel $k$ lands on

@@ -19,8 +19,11 @@
 # training distribution,
 #
 # $$
+# \begin{aligned}
 # \mathbb E \lVert f - x \rVert^2
-# = \mathbb E \lVert \hat x_{\mathrm{LE}} - x \rVert^2 + \mathbb E \lVert f - \hat x_{\mathrm{LE}} \rVert^2 .
+# = {} & \mathbb E \lVert \hat x_{\mathrm{LE}} - x \rVert^2 \\
+# & + \mathbb E \lVert f - \hat x_{\mathrm{LE}} \rVert^2 .
+# \end{aligned}
 # $$
 #
 # The first term on the right is a floor that no such map passes. The second term is how far the map is from the

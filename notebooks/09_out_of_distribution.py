@@ -19,8 +19,10 @@
 # else. The theory says that a well-trained network is near
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
-# \qquad w_{i,k} \propto \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right),
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
+# w_{i,k} \propto \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right),
+# \end{gathered}
 # $$
 #
 # where noisy patches of training images fall. It says nothing about other patches. There the formula still returns a

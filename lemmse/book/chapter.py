@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from lemmse.figures.charts import Chart
+
 COLUMNS = 76  # of printed text and of visible code, so that no line is cut in the book
 
 
-def show_figure(figure: Figure, name: str, caption: str, alt: str) -> None:
+def show_figure(figure: Figure, name: str, caption: str, alt: str, chart: Chart | None = None) -> None:
     """Display a figure as vectors and as pixels, and its caption below it.
 
     Args:
@@ -55,6 +57,8 @@ def show_figure(figure: Figure, name: str, caption: str, alt: str) -> None:
         name: what links refer to, unique in the book; it starts with "fig-".
         caption: Markdown, may hold numbers of the run.
         alt: what the picture shows, for those who cannot see it, one sentence without Markdown.
+        chart: the interactive form of the figure, of `lemmse.figures.charts`, which the book draws in its place where
+            the browser can.
 
     Raises:
         ValueError: if the name does not start with "fig-", or caption or alt text is empty.
@@ -67,7 +71,8 @@ def show_figure(figure: Figure, name: str, caption: str, alt: str) -> None:
         "text/plain": alt,
     }
     width = round(96 * figure.get_figwidth())  # the size in CSS pixels that the vectors have, too
-    _display(data, {"kind": "figure", "name": name, "caption": caption, "alt": alt}, {"image/png": {"width": width}})
+    about: dict[str, Any] = {"kind": "figure", "name": name, "caption": caption, "alt": alt}
+    _display(data, about | ({"chart": chart} if chart else {}), {"image/png": {"width": width}})
     _display_caption("Figure", caption)
 
 
@@ -149,7 +154,7 @@ def _drawn(figure: Figure, format: str) -> bytes:
     return drawn.getvalue()
 
 
-def _display(data: dict[str, str], about: dict[str, str], sizes: dict[str, Any] | None = None) -> None:
+def _display(data: dict[str, str], about: dict[str, Any], sizes: dict[str, Any] | None = None) -> None:
     """Display a bundle of representations, with what the book has to know about it."""
     from IPython.display import display
 

@@ -4,7 +4,8 @@ The book is built from the executed notebooks as they are, which is what a reade
 through `read_page` (see `nb_custom_formats` in `_config.yml`), which rewrites the cells as the book needs them:
 
 - A figure that `show_figure` displayed becomes a numbered figure below its cell, as vectors, with its caption.
-  A table that `show_table` displayed becomes a numbered table. Links refer to both by name.
+  Its interactive form, where it has one, follows as data. A table that `show_table` displayed becomes a numbered
+  table. Links refer to both by name.
 - Any other Markdown that a cell displayed becomes text of the page.
 - What `show_answer` displayed replaces the Markdown cell tagged `answer`, under the question.
 - The cell of parameters folds under the name "Parameters"; the one that papermill injected is left out.
@@ -13,10 +14,13 @@ through `read_page` (see `nb_custom_formats` in `_config.yml`), which rewrites t
 from __future__ import annotations
 
 import base64
+import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 FIGURES = "_generated"  # the folder of the book that holds the figures as files
+NARROW = 500  # CSS pixels: figures up to this width shrink to fit a phone, wider ones scroll there
 
 
 def read_page(text: str) -> Any:
@@ -77,24 +81,36 @@ def _page_text(output: Any) -> str | None:
     match about.get("kind"):
         case "figure":
             options = f":name: {about['name']}\n:alt: {about['alt']}"
-            return f"```{{figure}} /{FIGURES}/{about['name']}.svg\n{options}\n\n{about['caption']}\n```"
+            if output["metadata"].get("image/png", {}).get("width", NARROW + 1) <= NARROW:
+                options += "\n:figclass: narrow"
+            picture = f"```{{figure}} /{FIGURES}/{about['name']}.svg\n{options}\n\n{about['caption']}\n```"
+            return picture + (_chart(about["name"], about["chart"]) if "chart" in about else "")
         case "table":
             table = "".join(data["text/markdown"])
             return f"```{{table}} {about['caption']}\n:name: {about['name']}\n\n{table}\n```"
         case "caption" | "answer":
             return ""
         case _:
-            return "".join(data["text/markdown"]) if "text/markdown" in data else None
+            if "text/markdown" not in data:
+                return None
+            return re.sub(r"^(?=%)", r"\\", "".join(data["text/markdown"]), flags=re.MULTILINE)  # no comment of MyST
 
 
-def _shown(notebook: Any) -> Iterator[dict[str, str]]:
+def _chart(name: str, chart: dict[str, Any]) -> str:
+    """The data of the interactive form of a figure, which `book/_static/charts` draws in place of its picture."""
+    data = json.dumps(chart, separators=(",", ":")).replace("<", r"\u003c")
+    tag = f'<script type="application/json" class="chart-data" data-figure="{name}">{data}</script>'
+    return f"\n\n```{{raw}} html\n{tag}\n```"
+
+
+def _shown(notebook: Any) -> Iterator[dict[str, Any]]:
     """What the library says about each output of a notebook that it displayed."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             yield _about(output)
 
 
-def _about(output: Any) -> dict[str, str]:
+def _about(output: Any) -> dict[str, Any]:
     """What the library says about an output in its metadata."""
     return output.get("metadata", {}).get("lemmse", {})
 

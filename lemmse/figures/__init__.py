@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lemmse.figures.charts import Chart, control_chart, map_chart, margin_chart
 from lemmse.figures.density import deciles_over_steps, density_maps, error_over_surprisal
 from lemmse.figures.inverses import competitors, covariances, input_lines, note_input
 from lemmse.figures.lines import (
@@ -32,9 +33,11 @@ from lemmse.figures.tables import mean_and_spread, plus_minus, rounded
 __all__ = [
     "OTHERS",
     "STYLES",
+    "Chart",
     "agreement",
     "cell_maps",
     "competitors",
+    "control_chart",
     "control_lines",
     "cost_lines",
     "covariances",
@@ -45,6 +48,8 @@ __all__ = [
     "gallery",
     "input_lines",
     "magnified_difference",
+    "map_chart",
+    "margin_chart",
     "margin_lines",
     "mean_and_spread",
     "new_figure",

@@ -47,7 +47,7 @@ def cell_maps(
             for col, number in enumerate(values):
                 color = "white" if norm(number) > 0.5 else "black"
                 weight = "bold" if border is not None and number > border else "normal"
-                axis.text(col, row, _short(number), ha="center", va="center", color=color, fontsize=9, weight=weight)
+                axis.text(col, row, short(number), ha="center", va="center", color=color, fontsize=9, weight=weight)
         axis.set_xticks(range(len(table.columns)), table.columns)
         axis.set_yticks(range(len(table.index)), table.index)
         axis.set_title(f"sigma = {sigma:g}")
@@ -61,7 +61,7 @@ def cell_maps(
     return figure
 
 
-def _short(number: float) -> str:
+def short(number: float) -> str:
     """Three characters or so: 0.4, 12, 3k."""
     if number >= 999.5:
         return f"{number / 1000:.0f}k"

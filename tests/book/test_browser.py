@@ -27,6 +27,12 @@ TOO_WIDE = """() => {
     return [...(page > innerWidth ? [`page of ${page} pixels`] : []), ...wide.map(e => e.outerHTML.slice(0, 120))];
 }"""
 
+# Equations that a reader would have to scroll to read.
+LONG_EQUATIONS = """() => [...document.querySelectorAll('.bd-article mjx-container[display=true]')].filter(e => {
+    const room = e.closest('div.math').getBoundingClientRect();
+    return e.querySelector('mjx-math').getBoundingClientRect().right > room.right + 1;
+}).map(e => e.closest('div.math').textContent.trim().slice(0, 80))"""
+
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", PAGES)
@@ -36,6 +42,7 @@ def test_page_loads_and_fits_the_screen(visit, name, width):
     assert page.locator("mjx-merror, [data-mjx-error]").count() == 0, "an equation has an error"
     assert page.evaluate(BROKEN_IMAGES) == []
     assert page.evaluate(TOO_WIDE) == []
+    assert page.evaluate(LONG_EQUATIONS) == []
     assert wrong == []
 
 

@@ -42,6 +42,13 @@ def test_a_figure_shows_as_vectors_and_pixels_with_its_caption_below(displayed):
     assert of == {"lemmse": {"kind": "caption"}}
 
 
+def test_a_figure_may_have_an_interactive_form(displayed):
+    chart = {"kind": "lines", "points": []}
+    show_figure(drawn(), "fig-line", "A line.", "A falling line.", chart=chart)
+    assert displayed[0][1]["lemmse"]["chart"] == chart
+    assert "chart" not in displayed[1][1]["lemmse"]
+
+
 def test_a_figure_is_drawn_to_the_same_bytes_again(displayed):
     for _ in range(2):
         show_figure(drawn(), "fig-line", "A line.", "A falling line.")

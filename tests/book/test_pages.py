@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -40,6 +42,26 @@ def test_a_figure_is_numbered_below_its_cell_and_shown_once():
     ]
 
 
+@pytest.mark.parametrize(("width", "narrow"), [(500, True), (501, False)])
+def test_narrow_figures_shrink_on_a_phone_and_wide_ones_scroll(width, narrow):
+    outputs = figure()
+    outputs[0].metadata["image/png"] = {"width": width}
+    source = page(new_code_cell("draw()", outputs=outputs)).cells[1].source
+    assert (":figclass: narrow" in source) == narrow
+
+
+def test_the_interactive_form_of_a_figure_follows_it_as_data():
+    outputs = figure()
+    outputs[0].metadata["lemmse"]["chart"] = {"kind": "lines", "label": "a </script> b"}
+    _, cell = page(new_code_cell("draw()", outputs=outputs)).cells
+    picture, data = cell.source.split("\n\n```{raw} html\n")
+    assert picture.endswith("A caption with $x$.\n```")
+    tag, text = data.removesuffix("\n```").removesuffix("</script>").split(">", 1)
+    assert tag == '<script type="application/json" class="chart-data" data-figure="fig-a"'
+    assert "<" not in text
+    assert json.loads(text) == {"kind": "lines", "label": "a </script> b"}
+
+
 def test_figures_are_files_of_the_book():
     notebook = new_notebook(cells=[new_code_cell("draw()", outputs=figure())])
     assert figure_files(notebook) == {"fig-a.svg": b"<svg/>", "fig-a.png": b"pixels"}
@@ -54,6 +76,11 @@ def test_a_table_is_numbered_and_other_outputs_stay():
     assert cells[0].outputs == [printed]
     assert cells[1].source == "```{table} Rows.\n:name: tab-a\n\n| a |\n|--:|\n| 1 |\n```"
     assert cells[2].source == "It is $1$."
+
+
+def test_a_line_of_a_sentence_that_starts_with_a_percent_sign_is_no_comment():
+    sentence = new_output("execute_result", {"text/markdown": "It has 21\n% left, not 51 %."}, execution_count=1)
+    assert page(new_code_cell("x", outputs=[sentence])).cells[1].source == "It has 21\n\\% left, not 51 %."
 
 
 def test_the_answer_moves_under_the_question():

@@ -108,17 +108,23 @@ class TryIt extends HTMLElement {
 
   #guide() {
     this.look = make("p", { class: "try-look", role: "status" });
-    const buttons = STEPS.map(({ title, look, state }) => {
-      return make(
-        "li",
-        {},
-        button(title, () => {
-          this.look.textContent = look;
-          this.#change({ ...state, seed: 0 });
-        }),
-      );
+    this.steps = STEPS.map(({ title, look, state }, number) => {
+      return button(title, () => {
+        this.look.textContent = look;
+        this.#markStep(number);
+        this.#change({ ...state, seed: 0 });
+      });
     });
-    return make("section", { class: "try-guide", "aria-label": "Five steps" }, make("ol", {}, ...buttons), this.look);
+    const items = this.steps.map((step) => make("li", {}, step));
+    return make("section", { class: "try-guide", "aria-label": "Five steps" }, make("ol", {}, ...items), this.look);
+  }
+
+  /** Show which of the five steps was taken last; -1 for none. */
+  #markStep(number) {
+    this.steps?.forEach((step, i) => {
+      if (i === number) step.setAttribute("aria-current", "step");
+      else step.removeAttribute("aria-current");
+    });
   }
 
   #buttons() {
@@ -167,6 +173,7 @@ class TryIt extends HTMLElement {
 
   #reset() {
     if (this.look) this.look.textContent = "";
+    this.#markStep(-1);
     this.#say("");
     this.#change(this.start);
     if (this.full) history.replaceState(null, "", location.pathname + location.search);
@@ -229,12 +236,13 @@ class TryIt extends HTMLElement {
     if (pictures.pieces) paintPieces(pictures.pieces.canvas, heaviest);
     if (!current) return; // it stays marked as being computed
     const total = this.data.training.length;
+    const first = pictures.formula.figure.dataset.status === "computing";
+    if (exact || first) this.dataset[exact ? "exactMilliseconds" : "previewMilliseconds"] = Math.round(milliseconds);
     const [status, badge] = exact ? ["current", "exact"] : ["preview", `${images} of ${total}`];
     for (const name of OF_FORMULA) pictures[name]?.setStatus(status, badge);
     pictures.formula.setNote([`to truth ${formatDecibel(psnr(mean, this.truth))}`]);
     const votes = median(effective);
     pictures.votes?.setNote([`median ${formatCount(votes)}`]);
-    this.dataset[exact ? "exactMilliseconds" : "previewMilliseconds"] = Math.round(milliseconds);
     if (!exact) return;
     Object.assign(this.estimates, { formula: mean, votes });
     this.#compare();

@@ -6,7 +6,8 @@
  */
 import { finish, merge } from "./formula.mjs";
 
-const FORMULA_WORKERS = 2;
+/** Two workers for the formula, more where the machine has cores to spare: the page and the other worker need one. */
+const FORMULA_WORKERS = Math.min(4, Math.max(2, (navigator.hardwareConcurrency ?? 2) - 1));
 
 /** One kind of request: one at a time runs, and only the newest waits. */
 class Line {
@@ -69,13 +70,14 @@ export class Solver {
   }
 
   /**
-   * Ask for the formula, and for network and affine filter if they are shown.
+   * Ask for the formula, and after its preview for network and affine filter if they are shown: the preview has the
+   * cores for itself.
    * @param {{y: Float32Array, operator: string, hidden: Uint8Array, sigma: number, patchSize: number}} request
    * @param {number} revision of the state that it belongs to
    */
   solve(request, revision, withControls) {
     this.formula.submit({ task: "formula", request, revision });
-    if (withControls) this.controls.submit({ task: "controls", request, revision });
+    this.afterPreview = withControls ? { task: "controls", request, revision } : null;
   }
 
   /** Ask for the `count` heaviest training patches of the pixel (row, col). */
@@ -91,10 +93,13 @@ export class Solver {
     if (message.error) return this.#fail(this.formula, message);
     job.answers[message.part] = message;
     const answers = job.answers.filter(Boolean);
-    if (answers.length < FORMULA_WORKERS) return;
-    const exact = answers.every(({ done }) => done);
+    const exact = answers.length === FORMULA_WORKERS && answers.every(({ done }) => done);
     const vote = answers.map((answer) => answer.vote).reduce(merge);
     const milliseconds = performance.now() - job.started;
+    if (this.afterPreview?.revision === job.revision) {
+      this.controls.submit(this.afterPreview);
+      this.afterPreview = null;
+    }
     this.listener.formula({ revision: job.revision, images: vote.images, exact, milliseconds, ...finish(vote) });
     if (exact) this.formula.finish();
     else this.formula.mayStop();

@@ -1,9 +1,9 @@
 /**
  * Where one output pixel comes from: the training patches that vote for it, their weights, and how many count.
  *
- * This is the formula written out for one m, every weight kept: it shares no loop with `formula.mjs`.
+ * This is the formula written out for one m, every weight kept: it shares no box-sum and no softmax with `formula.mjs`.
  */
-import { wrap } from "./formula.mjs";
+import { periodicRows, wrap } from "./formula.mjs";
 
 /**
  * @typedef {object} Source
@@ -26,21 +26,25 @@ import { wrap } from "./formula.mjs";
  */
 export function sourcesOf(y, keys, images, row, col, { height, width, patchSize, sigma }, count) {
   const pixels = height * width;
-  const offsets = patchOffsets(patchSize);
-  const patch = offsets.map(([r, c]) => y[wrap(row + r, height) * width + wrap(col + c, width)]);
+  const half = patchSize >> 1;
+  const length = width + 2 * half; // a row of an image and what a patch sees left and right of it
+  const unit = 1 / (sigma * Math.SQRT2); // squared differences in this unit are terms of the exponent
+  const rows = new Float64Array(height * length);
   const logits = new Float64Array(keys.length * pixels);
-  for (let i = 0; i < keys.length; i++) {
-    for (let k = 0; k < pixels; k++) {
-      const [keyRow, keyCol] = [Math.floor(k / width), k % width];
-      let distance = 0;
-      for (let j = 0; j < offsets.length; j++) {
-        const r = (keyRow + offsets[j][0] + height) % height;
-        const c = (keyCol + offsets[j][1] + width) % width;
-        distance += (patch[j] - keys[i][r * width + c]) ** 2;
+  keys.forEach((key, i) => {
+    const ofImage = logits.subarray(i * pixels, (i + 1) * pixels);
+    periodicRows(rows, key, height, width, half, unit, 0);
+    for (const [r, c] of patchOffsets(patchSize)) {
+      const value = unit * y[wrap(row + r, height) * width + wrap(col + c, width)];
+      for (let k = 0; k < height; k++) {
+        const from = wrap(k + r, height) * length + half + c;
+        for (let j = 0; j < width; j++) {
+          const difference = value - rows[from + j];
+          ofImage[k * width + j] -= difference * difference;
+        }
       }
-      logits[i * pixels + k] = -distance / (2 * sigma * sigma);
     }
-  }
+  });
   const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
   const weights = logits.map((logit) => Math.exp(logit - largest));
   const total = weights.reduce((a, b) => a + b);
