@@ -257,18 +257,17 @@ def test_a_torus_of_any_size_is_asked_pixel_by_pixel(height, width, patch_size):
     y = random_images(1, 1, height, width, seed=2)
     affine = lemmse.AffineMMSE(images, lemmse.Denoising(), patch_size=patch_size)
     found = affine(y, 0.3)
-    radius = patch_size // 2
+    own, there = (window(h, w, patch_size // 2) for h, w in ((HEIGHT, WIDTH), (height, width)))
     for row, column in ((0, 0), (height // 2, width - 1)):
-        around = y.roll((HEIGHT // 2 - row, WIDTH // 2 - column), (-2, -1))
         alone = images[:1].clone()
-        rows, columns = (
-            slice(HEIGHT // 2 - radius, HEIGHT // 2 + radius + 1),
-            slice(WIDTH // 2 - radius, WIDTH // 2 + radius + 1),
-        )
-        alone[..., rows, columns] = around[..., rows, columns]
-        torch.testing.assert_close(
-            found[..., row, column], affine(alone, 0.3)[..., HEIGHT // 2, WIDTH // 2], rtol=0, atol=1e-10
-        )
+        alone[..., own[0], own[1]] = y.roll((height // 2 - row, width // 2 - column), (-2, -1))[..., there[0], there[1]]
+        expected = affine(alone, 0.3)[..., HEIGHT // 2, WIDTH // 2]
+        torch.testing.assert_close(found[..., row, column], expected, rtol=0, atol=1e-10)
+
+
+def window(height, width, radius):
+    """Rows and columns around the central pixel."""
+    return [slice(side // 2 - radius, side // 2 + radius + 1) for side in (height, width)]
 
 
 def test_other_sizes_need_the_identity_and_a_patch_that_fits():
