@@ -23,5 +23,7 @@ from .physics.operators import Inpainting as Inpainting
 from .physics.operators import Linear as Linear
 from .physics.operators import Nonlinear as Nonlinear
 from .physics.operators import Physics as Physics
+from .report.explain import explain as explain
+from .report.explanation import Explanation as Explanation
 
 __version__: str

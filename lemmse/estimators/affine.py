@@ -295,7 +295,7 @@ class AffineMMSE(nn.Module):
                 "takes other sizes"
             )
         known = self._features
-        features = known if query_shape == self._query_shape else known.for_queries(query_shape[1:])
+        features = known if query_shape == self._query_shape else known.for_queries((query_shape[1], query_shape[2]))
         window = window_indices(self.patch_size, *features.query_mask.shape)
         labels = [features.strata.flatten()[affine.patches.positions[0].cpu()] for affine in self._maps]
         where = features.query_strata.flatten()
