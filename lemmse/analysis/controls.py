@@ -17,7 +17,7 @@ distribution that counts there, and not which images were drawn from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from lemmse.analysis.evaluate import Restorer
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.checks import check_count
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
+from lemmse.estimators.training_images import Images
 from lemmse.physics.operators import Denoising
 
 MEASUREMENT = "measurement"
@@ -62,7 +63,7 @@ def with_images(formula: LocalEquivariantMMSE, images: Tensor) -> LocalEquivaria
     return _like(formula, images, formula.patch_size)
 
 
-def _like(formula: LocalEquivariantMMSE, images: Tensor | Iterable[Tensor], patch_size: int) -> LocalEquivariantMMSE:
+def _like(formula: LocalEquivariantMMSE, images: Images, patch_size: int) -> LocalEquivariantMMSE:
     """A formula with the operator, the pre-inverse and the padding of another."""
     options = {"patch_size": patch_size, "padding": formula.padding, **formula.pre_inverse_options}
     return LocalEquivariantMMSE(images, formula.physics, **options)

@@ -16,16 +16,15 @@ costs a division.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_choice, check_patch_size, check_positive, check_sigma, check_size
+from lemmse.checks import check_choice, check_patch_size, check_positive, check_sigma, check_size, check_tensor
 from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.positions import group_ranges
-from lemmse.estimators.training_images import TrainingImages
+from lemmse.estimators.training_images import Images, TrainingImages
 from lemmse.estimators.whitening import patch_covariance
 from lemmse.patches import mask_strata, window_indices
 from lemmse.physics.operators import Physics
@@ -183,7 +182,7 @@ class AffineMMSE(nn.Module):
 
     Args:
         images: (N, C, H, W) tensor in [0, 1], float32 or float64, which sets dtype and device, or a re-iterable of
-            such batches.
+            such batches, a DataLoader or a Dataset.
         physics: the forward operator A.
         patch_size: P, odd.
         pre_inverse: "identity", "pinv", "tikhonov" or "adjoint".
@@ -207,7 +206,7 @@ class AffineMMSE(nn.Module):
     @torch.no_grad()
     def __init__(
         self,
-        images: Tensor | Iterable[Tensor],
+        images: Images,
         physics: Physics,
         *,
         patch_size: int,
@@ -263,11 +262,10 @@ class AffineMMSE(nn.Module):
         Raises:
             ValueError: for measurements of another shape, dtype or device, and for a sigma that is not positive.
         """
-        shape = tuple(y.shape) if isinstance(y, Tensor) else ()
+        shape = tuple(check_tensor(y, "y").shape)
         image = len(shape) == 4 == len(self._query_shape) + 1 and shape[1] == self._query_shape[0]
-        if not shape or 0 in shape or (shape[1:] != self._query_shape and not image):
-            given = shape if isinstance(y, Tensor) else type(y).__name__
-            raise ValueError(f"y must be of shape (Q, {', '.join(map(str, self._query_shape))}), Q >= 1, got {given}")
+        if 0 in shape or (shape[1:] != self._query_shape and not image):
+            raise ValueError(f"y must be of shape (Q, {', '.join(map(str, self._query_shape))}), Q >= 1, got {shape}")
         if (y.dtype, y.device) != (self._query_dtype, self.device):
             raise ValueError(f"y must be {self._query_dtype} on {self.device}, got {y.dtype} on {y.device}")
         check_size(torch.view_as_real(y) if y.is_complex() else y, "y")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -28,7 +28,7 @@ from lemmse.engines.registry import ENGINES, Engine, Task, choose_engine
 from lemmse.engines.state import SoftmaxState
 from lemmse.estimators.features import CENTRE, Features
 from lemmse.estimators.posterior import PartialSum, Posterior, log_density
-from lemmse.estimators.training_images import TrainingImages
+from lemmse.estimators.training_images import Images, TrainingImages
 from lemmse.physics.operators import Denoising, Physics, check_gaussian
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
@@ -60,7 +60,7 @@ class MixtureEstimator(nn.Module):
     @torch.no_grad()
     def __init__(
         self,
-        images: Tensor | Iterable[Tensor],
+        images: Images,
         physics: Physics,
         *,
         pre_inverse: str = "identity",
@@ -96,7 +96,7 @@ class MixtureEstimator(nn.Module):
         self.engine = choose_engine(self.features.engines, self._task(), engine)
 
     @property
-    def images(self) -> Tensor | Iterable[Tensor]:
+    def images(self) -> Images:
         """The data set, as it was given."""
         return self._data.given
 
