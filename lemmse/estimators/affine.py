@@ -27,6 +27,7 @@ from lemmse.estimators.positions import group_ranges
 from lemmse.estimators.training_images import Images, TrainingImages
 from lemmse.estimators.whitening import patch_covariance
 from lemmse.patches import mask_strata, window_indices
+from lemmse.physics.foreign import adopted, noise_level
 from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse, PreInverse
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
@@ -222,7 +223,7 @@ class AffineMMSE(nn.Module):
         data = TrainingImages(images)
         first = data.first
         self.shape, self.dtype, self.device = data.shape, data.dtype, data.device
-        self.physics = physics
+        self.physics = physics = adopted(physics, first)
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol
         )
@@ -269,7 +270,7 @@ class AffineMMSE(nn.Module):
         if (y.dtype, y.device) != (self._query_dtype, self.device):
             raise ValueError(f"y must be {self._query_dtype} on {self.device}, got {y.dtype} on {y.device}")
         check_size(torch.view_as_real(y) if y.is_complex() else y, "y")
-        levels = check_sigma(sigma, len(y), y).double()
+        levels = check_sigma(noise_level(sigma), len(y), y).double()
         places = self._places(tuple(y.shape[1:]))
         z = self._framed(self.pre_inverse(y.to(torch.complex128 if y.is_complex() else torch.float64)))
         estimate = torch.empty(len(y), self.shape[0], *z.shape[2:], dtype=torch.float64, device=self.device).flatten(2)

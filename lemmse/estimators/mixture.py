@@ -29,6 +29,7 @@ from lemmse.engines.state import SoftmaxState
 from lemmse.estimators.features import CENTRE, Features
 from lemmse.estimators.posterior import PartialSum, Posterior, log_density
 from lemmse.estimators.training_images import Images, TrainingImages
+from lemmse.physics.foreign import adopted, noise_level
 from lemmse.physics.operators import Denoising, Physics, check_gaussian
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
@@ -73,6 +74,7 @@ class MixtureEstimator(nn.Module):
         self.chunk_size = chunk_size if chunk_size is None else check_count(chunk_size, "chunk_size")
         self._data = TrainingImages(images)
         first = self._data.first
+        physics = adopted(physics, first)
         self.shape, self.dtype, self.device = self._data.shape, self._data.dtype, self._data.device
         self.physics = physics
         self.pre_inverse_name = pre_inverse
@@ -105,8 +107,12 @@ class MixtureEstimator(nn.Module):
         """What this estimator compares, made of `pre_inverse` and `shape` on `device`."""
 
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
-        """The estimate `x_hat(y)`: measurements (Q, C, H, W) -> images (Q, C, H, W). See `posterior`."""
-        return self.posterior(y, sigma).mean
+        """The estimate `x_hat(y)`: measurements (Q, C, H, W) -> images (Q, C, H, W). See `posterior`.
+
+        As a denoiser of deepinv it also takes a sigma of shape (1,) for all images, and as a reconstructor the physics
+        in place of sigma, whose `noise_model.sigma` is then taken.
+        """
+        return self.posterior(y, noise_level(sigma)).mean
 
     def posterior(
         self, y: Tensor, sigma: float | Tensor, top_k: int = 0, *, exclude: Tensor | None = None
