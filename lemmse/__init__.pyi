@@ -16,6 +16,7 @@ from .networks.architectures import UNet as UNet
 from .networks.probe import Probe as Probe
 from .networks.probe import probe as probe
 from .networks.training import train as train
+from .physics.downsampling import Downsampling as Downsampling
 from .physics.operators import Blur as Blur
 from .physics.operators import Denoising as Denoising
 from .physics.operators import FourierSampling as FourierSampling

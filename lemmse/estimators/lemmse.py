@@ -93,6 +93,8 @@ def patch_features(
     match pre_inverse:
         case DiagonalPreInverse():
             return PixelFeatures(pre_inverse, shape, patch_size, padding, device)
+        case _ if padding != "circular":
+            raise ValueError(f"padding {padding!r} needs measurements that are images of the size of x")
         case CirculantPreInverse():
             return WhitenedFeatures(pre_inverse, shape, patch_size, device)
         case DensePreInverse():

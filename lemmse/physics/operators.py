@@ -299,8 +299,8 @@ def check_gaussian(physics: Physics) -> None:
     check_gaussian_model(physics)
     if getattr(physics.measure, "__func__", None) is not Physics.measure:
         warnings.warn(
-            f"{type(physics).__name__} has a measure of its own: the formulas hold only if it adds white Gaussian noise "
-            "of standard deviation sigma",
+            f"{type(physics).__name__} has a measure of its own: the formulas hold only if it adds white Gaussian "
+            "noise of standard deviation sigma",
             UserWarning,
             stacklevel=4,
         )
