@@ -2,6 +2,7 @@
 from .analysis.metrics import psnr as psnr
 from .analysis.sampling import sample as sample
 from .data.sets import load_images as load_images
+from .engines.progress import progress_bars as progress_bars
 from .estimators.affine import AffineMMSE as AffineMMSE
 from .estimators.blind import BlindMMSE as BlindMMSE
 from .estimators.emmse import EquivariantMMSE as EquivariantMMSE

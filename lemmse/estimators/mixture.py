@@ -24,6 +24,8 @@ from lemmse.checks import (
     check_tensor,
     shown,
 )
+from lemmse.engines.progress import block as progress_of_block
+from lemmse.engines.progress import passes
 from lemmse.engines.registry import ENGINES, Engine, Task, choose_engine
 from lemmse.engines.state import SoftmaxState
 from lemmse.estimators.features import CENTRE, Features
@@ -149,10 +151,12 @@ class MixtureEstimator(nn.Module):
         differentiable = torch.is_grad_enabled() and needed
         y = _recordable(y) if differentiable else y
         engine = ENGINES[self._engine_for(differentiable)]
-        with torch.set_grad_enabled(differentiable):
+        groups = [slice(start, start + group) for start in range(0, len(y), group)]
+        work = None if self._data.count is None else len(groups) * self._data.count
+        with torch.set_grad_enabled(differentiable), passes(work):
             parts = [
                 self._sum(features, y[at], sigma[at], top_k, engine, None if exclude is None else exclude[at])
-                for at in (slice(start, start + group) for start in range(0, len(y), group))
+                for at in groups
             ]
         count, excluded = parts[0][1], torch.zeros_like(sigma, dtype=torch.int64)
         if exclude is not None:
@@ -232,7 +236,8 @@ class MixtureEstimator(nn.Module):
                 for block, start in _without(whole_block, first, absent):
                     block = _recordable(block) if torch.is_grad_enabled() else block
                     z = block if self._unchanged else self._signal(block)
-                    state = features.accumulate(kernel, state, queries, z, block, scale, start, **options)
+                    with progress_of_block(len(block)):
+                        state = features.accumulate(kernel, state, queries, z, block, scale, start, **options)
                 first += len(whole_block)
         return state, first
 

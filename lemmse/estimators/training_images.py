@@ -58,6 +58,13 @@ class TrainingImages:
             )
 
     @property
+    def count(self) -> int | None:
+        """How many images there are, None for a stream of batches."""
+        if isinstance(self._batches, DatasetBatches):
+            return self._batches.length
+        return len(self._batches) if isinstance(self._batches, Tensor) else None
+
+    @property
     def requires_grad(self) -> bool:
         """Whether gradients go to the images: where they are a tensor that requires them."""
         return isinstance(self.given, Tensor) and self.given.requires_grad

@@ -62,6 +62,7 @@ def explain(
     import torch
 
     from lemmse.data.pictures import read_picture
+    from lemmse.engines.progress import progress_bars
     from lemmse.estimators.lemmse import LocalEquivariantMMSE
     from lemmse.files import writable_folder
     from lemmse.networks.loading import load_network
@@ -70,6 +71,7 @@ def explain(
     from lemmse.report.explain import explain as explain_network
     from lemmse.report.pictures import check_level, training_images
 
+    progress_bars(None if progress else False)
     check_level(sigma)
     if noisy and sigmas:
         raise ValueError("--sigmas needs a clean picture, which is measured anew: leave out --noisy")
@@ -111,8 +113,10 @@ def restore(
     """Restore the noisy picture IMAGE by LE-MMSE from training images, without a network."""
     from lemmse.checks import check_choice, check_patch_size
     from lemmse.data.pictures import ENDINGS, read_picture, write_picture
+    from lemmse.engines.progress import progress_bars
     from lemmse.report.pictures import check_level, restore_picture, training_images
 
+    progress_bars(None if progress else False)
     check_level(sigma)
     check_patch_size(patch_size)
     check_choice(output.suffix.lower(), ENDINGS, "ending of a picture")
