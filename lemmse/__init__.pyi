@@ -2,6 +2,7 @@
 from .analysis.metrics import psnr as psnr
 from .analysis.sampling import sample as sample
 from .data.sets import load_images as load_images
+from .engines.progress import progress_bars as progress_bars
 from .estimators.affine import AffineMMSE as AffineMMSE
 from .estimators.blind import BlindMMSE as BlindMMSE
 from .estimators.emmse import EquivariantMMSE as EquivariantMMSE
@@ -16,6 +17,7 @@ from .networks.architectures import UNet as UNet
 from .networks.probe import Probe as Probe
 from .networks.probe import probe as probe
 from .networks.training import train as train
+from .physics.downsampling import Downsampling as Downsampling
 from .physics.operators import Blur as Blur
 from .physics.operators import Denoising as Denoising
 from .physics.operators import FourierSampling as FourierSampling
@@ -23,5 +25,7 @@ from .physics.operators import Inpainting as Inpainting
 from .physics.operators import Linear as Linear
 from .physics.operators import Nonlinear as Nonlinear
 from .physics.operators import Physics as Physics
+from .report.explain import explain as explain
+from .report.explanation import Explanation as Explanation
 
 __version__: str

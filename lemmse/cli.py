@@ -1,4 +1,4 @@
-"""The command line: `lemmse book`, `lemmse run`, `lemmse sweep`, `lemmse bench`, `lemmse data`.
+"""The command line: `lemmse book`, `run`, `sweep`, `bench`, `data`, `explain` and `restore`.
 
 Bad input ends with one line and exit code 2, a notebook, sweep or book that fails with 1, Ctrl-C with 130.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from lemmse.book.parameters import PRESETS, absolute_paths, read_parameters
+from lemmse.report import commands as report_commands
 from lemmse.sweep import commands
 
 
@@ -94,7 +95,7 @@ def bench(
     click.echo(f"wrote {output}", err=True)
 
 
-for command in (commands.sweep, commands.collect, commands.plot):
+for command in (commands.sweep, commands.collect, commands.plot, report_commands.explain, report_commands.restore):
     cli.add_command(command)
 
 

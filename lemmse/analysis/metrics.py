@@ -31,7 +31,9 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
         tensor([20.], dtype=torch.float64)
     """
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        raise ValueError(f"psnr needs two tensors, got {type(a).__name__} and {type(b).__name__}")
+        names = [type(value).__name__ for value in (a, b)]
+        hint = ": make arrays tensors with torch.from_numpy" if "ndarray" in names else ""
+        raise ValueError(f"psnr needs two tensors, got {names[0]} and {names[1]}{hint}")
     if a.is_nested or b.is_nested:
         raise ValueError("psnr needs two dense batches, got a nested tensor: call to_padded_tensor()")
     if a.shape != b.shape or a.ndim != 4:

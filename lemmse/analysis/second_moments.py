@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def affine_beside(formula: LocalEquivariantMMSE) -> AffineMMSE:
-    """The best affine map of the patches that the formula sees: same images, operator, patch size and pre-inverse."""
-    return AffineMMSE(formula.images, formula.physics, patch_size=formula.patch_size, **formula.pre_inverse_options)
+    """The best affine map of the patches that the formula sees: same images, operator, patch size, B and padding."""
+    options = {"patch_size": formula.patch_size, "padding": formula.padding, **formula.pre_inverse_options}
+    return AffineMMSE(formula.images, formula.physics, **options)
 
 
 def noise_covariance(B: PreInverse, patch_size: int, height: int, width: int) -> Tensor:

@@ -53,17 +53,42 @@ def surprisals(
     Raises:
         ValueError: if not all patches are of one stratum, as with a mask behind its inverse or with zero padding.
     """
-    features, pixels = formula.features, math.prod(formula.shape[1:])
-    if (features.competing != pixels).any():
+    if (formula.features.competing != math.prod(formula.shape[1:])).any():
         raise ValueError("densities compare within a stratum only, and not all patches of this formula are of one")
-    rank, log_pdet = formula.z_channels * float(features.rank[0]), formula.z_channels * float(features.log_pdet[0])
     queries: dict[str, list[Query]] = {name: [] for name in sets}
     for restored in restore_each({FORMULA: formula}, formula.physics, sets, sigmas, seed=seed):
         posterior, sigma = restored.posteriors[FORMULA], restored.sigma
-        entropy = rank / 2 * math.log(2 * math.pi * math.e * sigma**2) + log_pdet
-        surprisal = -posterior.log_density.double() - entropy
+        surprisal = surprisal_map(formula, posterior, sigma)
         queries[restored.split].append(Query(sigma, formula.pre_inverse(restored.y), posterior, surprisal))
     return queries
+
+
+def surprisal_map(formula: LocalEquivariantMMSE, posterior: Posterior, sigma: float) -> Tensor:
+    """The surprisal s of each patch of the queries of a posterior, NaN outside the largest stratum.
+
+    Args:
+        formula: the LE-MMSE estimator.
+        posterior: what it says of queries of any size that it answers.
+        sigma: their noise level.
+
+    Returns:
+        (Q, H, W) float64, in nats.
+
+    Example:
+        >>> import lemmse
+        >>> images = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> formula = LocalEquivariantMMSE(images, lemmse.Denoising(), patch_size=3, padding="zeros")
+        >>> s = surprisal_map(formula, formula.posterior(images[:1], 0.1), 0.1)
+        >>> s.shape, int(s.isnan().sum())  # the patches at the border hold fewer pixels
+        (torch.Size([1, 8, 8]), 28)
+    """
+    features, sides = formula.features, (posterior.mean.shape[2], posterior.mean.shape[3])
+    if sides != features.shape[1:]:
+        features = features.for_queries(sides)
+    of_noise = features.rank / 2 * math.log(2 * math.pi * math.e * sigma**2) + features.log_pdet
+    entropy = features.maps((formula.z_channels * of_noise)[None])
+    largest = features.maps((features.competing == features.competing.max())[None])
+    return torch.where(largest, -posterior.log_density.double() - entropy, torch.nan)
 
 
 @torch.no_grad()

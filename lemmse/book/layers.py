@@ -17,6 +17,7 @@ WHAT = {
     "sweep": "a chapter at a grid of parameters",
     "book": "from a notebook to a page",
     "bench": "speed and memory of the engines",
+    "report": "answers for one network, one picture",
     "figures": "one visual language",
     "analysis": "networks, formulas and controls compared",
     "networks": "architectures, training, weights",

@@ -22,6 +22,10 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 _NAMED = 3  # names that a warning lists
 
 
+class DifferentSizes(ValueError):
+    """The images of a folder are of different sizes, and no size was asked for."""
+
+
 @dataclass(frozen=True)
 class ImageFiles:
     """What a folder or zip holds.
@@ -105,7 +109,7 @@ def load_folder(path: Path, split: str, count: int | None, size: int | None, cha
         images = [files.image(name, size, channels) for name in names]
     shapes = {tuple(image.shape[1:]) for image in images}
     if len(shapes) > 1:
-        raise ValueError(
+        raise DifferentSizes(
             f"the images of {str(path)!r} are of different sizes, as {sorted(shapes)[:2]}: pass size to resize them, "
             "and crops=True as well to cut crops of that size instead"
         )

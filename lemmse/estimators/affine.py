@@ -16,16 +16,18 @@ costs a division.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_batch, check_images, check_patch_size, check_positive, check_sigma, check_size
+from lemmse.checks import check_choice, check_patch_size, check_positive, check_sigma, check_size, check_tensor
+from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.positions import group_ranges
+from lemmse.estimators.training_images import Images, TrainingImages
 from lemmse.estimators.whitening import patch_covariance
 from lemmse.patches import mask_strata, window_indices
+from lemmse.physics.foreign import adopted, noise_level
 from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse, PreInverse
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
@@ -92,12 +94,21 @@ def noise_strata(B: PreInverse, patch_size: int, height: int, width: int) -> lis
 class _Patches:
     """The whitened patches of one stratum, `w = W^T v` with `W^T S W = I`: their noise is white, of deviation sigma."""
 
-    def __init__(self, stratum: NoiseStratum, window: Tensor, device: torch.device) -> None:
+    def __init__(self, whitening: Tensor, positions: Tensor, window: Tensor) -> None:
+        self.whitening = whitening  # W (p, r), for one channel
+        self.positions = positions.to(whitening.device)
+        self._pixels = window[positions.cpu()].to(whitening.device)  # (K, p)
+
+    @classmethod
+    def of_stratum(cls, stratum: NoiseStratum, window: Tensor, device: torch.device) -> _Patches:
+        """The patches at the positions of a stratum, on a device."""
         values, vectors = torch.linalg.eigh(stratum.noise)
         kept = values > RANGE_RTOL * values[-1]
-        self.whitening = (vectors[:, kept] / values[kept].sqrt()).to(device)  # W (p, r), for one channel
-        self.positions = stratum.positions.to(device)
-        self._pixels = window[stratum.positions].to(device)  # (K, p)
+        return cls((vectors[:, kept] / values[kept].sqrt()).to(device), stratum.positions, window)
+
+    def at(self, positions: Tensor, window: Tensor) -> _Patches:
+        """The patches of the same stratum at other positions, of an image with another window around each pixel."""
+        return _Patches(self.whitening, positions, window)
 
     def __call__(self, z: Tensor) -> Tensor:
         """(Q, C, H, W) -> (Q, K, C*r)."""
@@ -152,9 +163,9 @@ class _AffineMap:
         self.cross = self.directions.T @ moments.covariance[:size, size:]  # U^T W^T c
         self.variance = moments.covariance.diagonal()[size:]  # of u
 
-    def __call__(self, z: Tensor, sigma: Tensor) -> Tensor:
-        """z (Q, C, H, W), sigma (Q,), both float64 -> the pixels of the stratum (Q, C, K)."""
-        coordinates = (self.patches(z) - self.w_mean) @ self.directions
+    def __call__(self, w: Tensor, sigma: Tensor) -> Tensor:
+        """Whitened patches w (Q, K, C*r), sigma (Q,), both float64 -> the pixels at their centers (Q, C, K)."""
+        coordinates = (w - self.w_mean) @ self.directions
         shrunk = coordinates / (self.eigenvalues + sigma[:, None, None].square())
         return (self.u_mean + shrunk @ self.cross).transpose(1, 2)
 
@@ -172,10 +183,11 @@ class AffineMMSE(nn.Module):
 
     Args:
         images: (N, C, H, W) tensor in [0, 1], float32 or float64, which sets dtype and device, or a re-iterable of
-            such batches.
+            such batches, a DataLoader or a Dataset.
         physics: the forward operator A.
         patch_size: P, odd.
         pre_inverse: "identity", "pinv", "tikhonov" or "adjoint".
+        padding: "circular", or "zeros" with the identity: then positions with one border pattern are a stratum.
         tikhonov_lambda: lambda > 0 of "tikhonov".
         rtol: singular values of A below rtol of the largest count as zero in "pinv".
 
@@ -195,33 +207,43 @@ class AffineMMSE(nn.Module):
     @torch.no_grad()
     def __init__(
         self,
-        images: Tensor | Iterable[Tensor],
+        images: Images,
         physics: Physics,
         *,
         patch_size: int,
         pre_inverse: str = "identity",
+        padding: str = "circular",
         tikhonov_lambda: float = 1e-2,
         rtol: float = 1e-6,
     ) -> None:
         super().__init__()
         self.patch_size = check_patch_size(patch_size)
-        first = _first_batch(images)
-        channels, height, width = first.shape[1:]
-        self.shape, self.dtype, self.device = (channels, height, width), first.dtype, first.device
-        self.physics = physics
+        if check_choice(padding, ("circular", "zeros"), "padding") == "zeros" and pre_inverse != "identity":
+            raise ValueError(f"padding 'zeros' needs pre_inverse 'identity', got {pre_inverse!r}")
+        data = TrainingImages(images)
+        first = data.first
+        self.shape, self.dtype, self.device = data.shape, data.dtype, data.device
+        self.physics = physics = adopted(physics, first)
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol
         )
         probe = physics.A(first[:1])
         self._query_shape, self._query_dtype = tuple(probe.shape[1:]), probe.dtype
-        window = window_indices(patch_size, *self.shape[1:])
-        strata = noise_strata(self.pre_inverse, patch_size, *self.shape[1:])
-        patches = [_Patches(stratum, window, self.device) for stratum in strata]
+        self._features: PixelFeatures | None = None
+        noise, sides = self.pre_inverse, self.shape[1:]
+        if isinstance(self.pre_inverse, DiagonalPreInverse):
+            self._features = PixelFeatures(self.pre_inverse, self.shape, patch_size, padding, torch.device("cpu"))
+            sides = self._features.sides
+            noise = DiagonalPreInverse(physics, self.pre_inverse.scale, self._features.mask)
+        window = window_indices(patch_size, *sides)
+        strata = [s for s in noise_strata(noise, patch_size, *sides) if self._is_inside(s)]
+        patches = [_Patches.of_stratum(stratum, window, self.device) for stratum in strata]
         moments = [_Covariances() for _ in strata]
         block_size = max(1, _NUMBERS // (first[0].numel() * window.shape[1]))
-        for batch in self._batches(images):
+        for batch in data:
             for x in batch.double().split(block_size):
                 z = check_size(self.pre_inverse.signal(x), "B A x")
+                z, x = self._framed(z), self._framed(x)
                 for cut, sums in zip(patches, moments, strict=True):
                     sums.add(cut(z).flatten(0, 1), cut.centers(x).flatten(0, 1))
         self._maps = [_AffineMap(cut, sums, self.shape[0]) for cut, sums in zip(patches, moments, strict=True)]
@@ -231,7 +253,8 @@ class AffineMMSE(nn.Module):
         """The estimate `x_hat(y)`.
 
         Args:
-            y: measurements (Q, ...), what `physics.measure` returns for images of the size of the data set.
+            y: measurements (Q, ...), what `physics.measure` returns for images of the size of the data set; with B = I
+                they may be of another, with sides of at least P.
             sigma: standard deviation of the noise, a number, 0-d or (Q,), positive.
 
         Returns:
@@ -240,18 +263,50 @@ class AffineMMSE(nn.Module):
         Raises:
             ValueError: for measurements of another shape, dtype or device, and for a sigma that is not positive.
         """
-        if not isinstance(y, Tensor) or tuple(y.shape[1:]) != self._query_shape or len(y) == 0:
-            given = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
-            raise ValueError(f"y must be of shape (Q, {', '.join(map(str, self._query_shape))}), Q >= 1, got {given}")
+        shape = tuple(check_tensor(y, "y").shape)
+        image = len(shape) == 4 == len(self._query_shape) + 1 and shape[1] == self._query_shape[0]
+        if 0 in shape or (shape[1:] != self._query_shape and not image):
+            raise ValueError(f"y must be of shape (Q, {', '.join(map(str, self._query_shape))}), Q >= 1, got {shape}")
         if (y.dtype, y.device) != (self._query_dtype, self.device):
             raise ValueError(f"y must be {self._query_dtype} on {self.device}, got {y.dtype} on {y.device}")
         check_size(torch.view_as_real(y) if y.is_complex() else y, "y")
-        levels = check_sigma(sigma, len(y), y).double()
-        z = self.pre_inverse(y.to(torch.complex128 if y.is_complex() else torch.float64))
-        estimate = torch.empty(len(y), *self.shape, dtype=torch.float64, device=self.device).flatten(2)
-        for affine in self._maps:
-            estimate[:, :, affine.patches.positions] = affine(z, levels)
-        return estimate.reshape(len(y), *self.shape).to(self.dtype)
+        levels = check_sigma(noise_level(sigma), len(y), y).double()
+        places = self._places(tuple(y.shape[1:]))
+        z = self._framed(self.pre_inverse(y.to(torch.complex128 if y.is_complex() else torch.float64)))
+        estimate = torch.empty(len(y), self.shape[0], *z.shape[2:], dtype=torch.float64, device=self.device).flatten(2)
+        at_once = max(1, _NUMBERS // (len(y) * z.shape[1] * self.patch_size**2))
+        for affine, (positions, window) in zip(self._maps, places, strict=True):
+            for part in positions.split(at_once):
+                cut = affine.patches.at(part, window)
+                estimate[:, :, cut.positions] = affine(cut(z), levels)
+        sides = y.shape[2:] if self._features else self.shape[1:]
+        return estimate.reshape(*estimate.shape[:2], *z.shape[2:])[..., : sides[0], : sides[1]].to(self.dtype)
+
+    def _places(self, query_shape: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        """For each stratum, its positions in queries of this shape, and the windows of all pixels of these."""
+        if self._features is None and query_shape == self._query_shape:
+            window = window_indices(self.patch_size, *self.shape[1:])
+            return [(affine.patches.positions, window) for affine in self._maps]
+        if self._features is None:
+            height, width = query_shape[1:]
+            raise ValueError(
+                f"y must be of the size of the images, got {height} x {width} pixels: only pre_inverse 'identity' "
+                "takes other sizes"
+            )
+        known = self._features
+        features = known if query_shape == self._query_shape else known.for_queries((query_shape[1], query_shape[2]))
+        window = window_indices(self.patch_size, *features.query_mask.shape)
+        labels = [features.strata.flatten()[affine.patches.positions[0].cpu()] for affine in self._maps]
+        where = features.query_strata.flatten()
+        return [((where == label).nonzero()[:, 0], window) for label in labels]
+
+    def _is_inside(self, stratum: NoiseStratum) -> bool:
+        """Whether the positions of a stratum are pixels of the image, not of the frame that zero padding adds."""
+        return self._features is None or bool(self._features.strata.flatten()[stratum.positions[0]] >= 0)
+
+    def _framed(self, images: Tensor) -> Tensor:
+        """Images with the frame of zero padding."""
+        return images if self._features is None else self._features.framed(images)
 
     def risk(self, sigma: float) -> float:
         """`E |x_hat(y) - x|^2` per pixel and channel on the training distribution, exactly.
@@ -284,26 +339,3 @@ class AffineMMSE(nn.Module):
         check_positive(sigma, "sigma")
         counts = [int((affine.eigenvalues > sigma**2).sum()) * len(affine.patches.positions) for affine in self._maps]
         return sum(counts) / (self.shape[1] * self.shape[2])
-
-    def _batches(self, images: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
-        """The data set in batches, each checked."""
-        for batch in [images] if isinstance(images, Tensor) else images:
-            check_batch(batch, "images")
-            if (tuple(batch.shape[1:]), batch.dtype, batch.device) != (self.shape, self.dtype, self.device):
-                raise ValueError(
-                    f"every batch of images must be {self.shape}, {self.dtype}, on {self.device}, "
-                    f"got {tuple(batch.shape[1:])}, {batch.dtype}, on {batch.device}"
-                )
-            yield check_size(batch, "images")
-
-
-def _first_batch(images: Tensor | Iterable[Tensor]) -> Tensor:
-    """The first batch of the data set; raises ValueError if there is none, or if it can be read only once."""
-    if isinstance(images, Tensor):
-        return check_images(images)
-    if not isinstance(images, Iterable) or isinstance(images, Iterator):
-        raise ValueError(f"images must be a tensor or a re-iterable of batches, got {type(images).__name__}")
-    first = next(iter(images), None)
-    if first is None:
-        raise ValueError("images must not be empty, but the iterable yields no batch")
-    return check_images(first)

@@ -8,17 +8,16 @@ singular, the position k competes for the position m if and only if range(Q_k) =
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from lemmse.checks import check_choice, check_patch_size
 from lemmse.estimators.features import PatchFeatures, Shape
 from lemmse.estimators.mixture import MixtureEstimator
 from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.positions import PositionFeatures
+from lemmse.estimators.training_images import Images
 from lemmse.estimators.whitening import WhitenedFeatures
 from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse, PreInverse
@@ -29,7 +28,8 @@ class LocalEquivariantMMSE(MixtureEstimator):
 
     Args:
         images: the data set, a (N, C, H, W) tensor in [0, 1], float32 or float64, which sets dtype and device, or a
-            re-iterable of such batches (memory is then flat in N, and no gradient goes to them).
+            re-iterable of such batches, a DataLoader that does not shuffle, or a Dataset with a length (memory is then
+            flat in N, and no gradient goes to them).
         physics: the forward operator A.
         patch_size: P, odd; it may exceed the image.
         pre_inverse: B, "identity" (physics-agnostic), "pinv", "tikhonov" or "adjoint".
@@ -57,7 +57,7 @@ class LocalEquivariantMMSE(MixtureEstimator):
 
     def __init__(
         self,
-        images: Tensor | Iterable[Tensor],
+        images: Images,
         physics: Physics,
         *,
         patch_size: int,
@@ -93,6 +93,8 @@ def patch_features(
     match pre_inverse:
         case DiagonalPreInverse():
             return PixelFeatures(pre_inverse, shape, patch_size, padding, device)
+        case _ if padding != "circular":
+            raise ValueError(f"padding {padding!r} needs measurements that are images of the size of x")
         case CirculantPreInverse():
             return WhitenedFeatures(pre_inverse, shape, patch_size, device)
         case DensePreInverse():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
@@ -24,11 +24,14 @@ from lemmse.checks import (
     check_tensor,
     shown,
 )
+from lemmse.engines.progress import block as progress_of_block
+from lemmse.engines.progress import passes
 from lemmse.engines.registry import ENGINES, Engine, Task, choose_engine
 from lemmse.engines.state import SoftmaxState
 from lemmse.estimators.features import CENTRE, Features
 from lemmse.estimators.posterior import PartialSum, Posterior, log_density
-from lemmse.estimators.training_images import TrainingImages
+from lemmse.estimators.training_images import Images, TrainingImages
+from lemmse.physics.foreign import adopted, noise_level
 from lemmse.physics.operators import Denoising, Physics, check_gaussian
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
@@ -60,7 +63,7 @@ class MixtureEstimator(nn.Module):
     @torch.no_grad()
     def __init__(
         self,
-        images: Tensor | Iterable[Tensor],
+        images: Images,
         physics: Physics,
         *,
         pre_inverse: str = "identity",
@@ -73,6 +76,7 @@ class MixtureEstimator(nn.Module):
         self.chunk_size = chunk_size if chunk_size is None else check_count(chunk_size, "chunk_size")
         self._data = TrainingImages(images)
         first = self._data.first
+        physics = adopted(physics, first)
         self.shape, self.dtype, self.device = self._data.shape, self._data.dtype, self._data.device
         self.physics = physics
         self.pre_inverse_name = pre_inverse
@@ -96,7 +100,7 @@ class MixtureEstimator(nn.Module):
         self.engine = choose_engine(self.features.engines, self._task(), engine)
 
     @property
-    def images(self) -> Tensor | Iterable[Tensor]:
+    def images(self) -> Images:
         """The data set, as it was given."""
         return self._data.given
 
@@ -105,8 +109,12 @@ class MixtureEstimator(nn.Module):
         """What this estimator compares, made of `pre_inverse` and `shape` on `device`."""
 
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
-        """The estimate `x_hat(y)`: measurements (Q, C, H, W) -> images (Q, C, H, W). See `posterior`."""
-        return self.posterior(y, sigma).mean
+        """The estimate `x_hat(y)`: measurements (Q, C, H, W) -> images (Q, C, H, W). See `posterior`.
+
+        As a denoiser of deepinv it also takes a sigma of shape (1,) for all images, and as a reconstructor the physics
+        in place of sigma, whose `noise_model.sigma` is then taken.
+        """
+        return self.posterior(y, noise_level(sigma)).mean
 
     def posterior(
         self, y: Tensor, sigma: float | Tensor, top_k: int = 0, *, exclude: Tensor | None = None
@@ -143,10 +151,12 @@ class MixtureEstimator(nn.Module):
         differentiable = torch.is_grad_enabled() and needed
         y = _recordable(y) if differentiable else y
         engine = ENGINES[self._engine_for(differentiable)]
-        with torch.set_grad_enabled(differentiable):
+        groups = [slice(start, start + group) for start in range(0, len(y), group)]
+        work = None if self._data.count is None else len(groups) * self._data.count
+        with torch.set_grad_enabled(differentiable), passes(work):
             parts = [
                 self._sum(features, y[at], sigma[at], top_k, engine, None if exclude is None else exclude[at])
-                for at in (slice(start, start + group) for start in range(0, len(y), group))
+                for at in groups
             ]
         count, excluded = parts[0][1], torch.zeros_like(sigma, dtype=torch.int64)
         if exclude is not None:
@@ -226,7 +236,8 @@ class MixtureEstimator(nn.Module):
                 for block, start in _without(whole_block, first, absent):
                     block = _recordable(block) if torch.is_grad_enabled() else block
                     z = block if self._unchanged else self._signal(block)
-                    state = features.accumulate(kernel, state, queries, z, block, scale, start, **options)
+                    with progress_of_block(len(block)):
+                        state = features.accumulate(kernel, state, queries, z, block, scale, start, **options)
                 first += len(whole_block)
         return state, first
 

@@ -1,9 +1,10 @@
-"""The data set of an estimator: a tensor, or an iterable of batches that is read anew for every query."""
+"""The data set of an estimator: a tensor, or batches that are read anew for every query."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
+    IterableDataset,
     RandomSampler,
     Sampler,
     SequentialSampler,
@@ -19,6 +22,9 @@ from torch.utils.data import (
 )
 
 from lemmse.checks import check_batch, check_images, check_size
+from lemmse.data.datasets import DatasetBatches
+
+Images = Tensor | Iterable[Tensor] | Dataset[Any]  # what an estimator takes as its data set
 
 _RANDOM = (RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
@@ -27,17 +33,19 @@ class TrainingImages:
     """Training images in batches, checked, in one fixed order.
 
     Attributes:
-        given: what was given, a tensor or a re-iterable of batches.
+        given: what was given: a tensor, a re-iterable of batches, a DataLoader (of images, or of tuples that start with
+            them), or a Dataset with a length.
         first: the first batch.
         shape: channels, height and width of an image.
         dtype: float32 or float64.
         device: where the images are.
     """
 
-    def __init__(self, images: Tensor | Iterable[Tensor]) -> None:
+    def __init__(self, images: Images) -> None:
         """Read the first batch; raises ValueError if it is no batch of images, warns if the order is random."""
         self.given = images
-        self.first = check_size(_first_batch(images), "images")
+        self._batches = _batches(images)
+        self.first = check_size(_first_batch(self._batches), "images")
         channels, height, width = self.first.shape[1:]
         self.shape = (channels, height, width)
         self.dtype, self.device = self.first.dtype, self.first.device
@@ -50,17 +58,24 @@ class TrainingImages:
             )
 
     @property
+    def count(self) -> int | None:
+        """How many images there are, None for a stream of batches."""
+        if isinstance(self._batches, DatasetBatches):
+            return self._batches.length
+        return len(self._batches) if isinstance(self._batches, Tensor) else None
+
+    @property
     def requires_grad(self) -> bool:
         """Whether gradients go to the images: where they are a tensor that requires them."""
         return isinstance(self.given, Tensor) and self.given.requires_grad
 
     def __iter__(self) -> Iterator[Tensor]:
         """The batches of one pass; raises ValueError if one is not like the first, or if there is none."""
-        if isinstance(self.given, Tensor):
-            yield self.given
+        if isinstance(self._batches, Tensor):
+            yield self._batches
             return
         empty = True
-        for batch in self.given:
+        for batch in self._batches:
             empty = False
             check_batch(batch, "images")
             if (tuple(batch.shape[1:]), batch.dtype, batch.device) != (self.shape, self.dtype, self.device):
@@ -96,22 +111,39 @@ def shuffling_sampler(loader: DataLoader[Any]) -> str | None:
     return None if same else type(sampler).__name__
 
 
-def _first_batch(images: Tensor | Iterable[Tensor]) -> Tensor:
+@dataclass(frozen=True)
+class _FirstOfTuples:
+    """The batches of a DataLoader whose items are tuples, such as (image, label): what they start with."""
+
+    loader: DataLoader[Any]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (batch[0] if isinstance(batch, (list, tuple)) and batch else batch for batch in self.loader)
+
+
+def _batches(images: Images) -> Tensor | Iterable[Tensor]:
+    """The images as a tensor or a re-iterable of batches; raises ValueError for anything else."""
     if isinstance(images, Tensor):
-        return check_images(images)
+        return images
+    if isinstance(images, DataLoader):
+        return _FirstOfTuples(images)
+    if isinstance(images, Dataset) and not isinstance(images, IterableDataset):
+        return DatasetBatches(images)
     if not isinstance(images, Iterable) or isinstance(images, (Iterator, str, bytes, dict)) or hasattr(images, "dtype"):
         numpy = type(images).__module__.partition(".")[0] == "numpy"
         hint = ": make it a tensor with torch.from_numpy" if numpy else ""
         raise ValueError(
-            "images must be a tensor or a re-iterable of batches (a list of tensors, or a DataLoader with "
-            f"shuffle=False), got {type(images).__name__}{hint}"
+            "images must be a tensor, a torch.utils.data.Dataset or a re-iterable of batches (a list of tensors, or a "
+            f"DataLoader with shuffle=False), got {type(images).__name__}{hint}"
         )
-    first = next(iter(images), None)
+    return images
+
+
+def _first_batch(batches: Tensor | Iterable[Tensor]) -> Tensor:
+    """The first batch, checked; raises ValueError if there is none."""
+    if isinstance(batches, Tensor):
+        return check_images(batches)
+    first = next(iter(batches), None)
     if first is None:
         raise ValueError("images must not be empty, but the iterable yields no batch")
-    if isinstance(first, (list, tuple)):
-        raise ValueError(
-            f"every batch of images must be a tensor, got a {type(first).__name__}, as from a TensorDataset: let the "
-            "data set give images alone"
-        )
     return check_images(first)

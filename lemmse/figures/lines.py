@@ -36,7 +36,7 @@ def psnr_lines(
                 mean.index * aside, mean, groups.std(ddof=0), label=line, markersize=5, capsize=2, **style(line, turn)
             )
         axis.set_title(name)
-        _sigma_axis(axis, part["sigma"])
+        sigma_axis(axis, part["sigma"])
     axes[0][0].set_ylabel(label)
     legend_below(figure)
     return figure
@@ -63,7 +63,7 @@ def control_lines(frame: pd.DataFrame, networks: Iterable[str], controls: Iterab
             width = 3.0 if name == FORMULA else 1.2
             axis.plot(mean.index, mean, label=name, markersize=5, linewidth=width, **style(name, turn))
         axis.set_title(f"{split} images")
-        _sigma_axis(axis, part["sigma"])
+        sigma_axis(axis, part["sigma"])
     axes[0][0].set_ylabel("PSNR to the networks (dB)")
     legend_below(figure)
     return figure
@@ -89,13 +89,13 @@ def margin_lines(table: pd.DataFrame) -> Figure:
             look = style(network, turn) | {"label": network, "markersize": 5, "capsize": 2}
             axis.errorbar(part["sigma"] * aside, part["margin"], part["error"], **look)
         axis.set_title(f"{split} images")
-        _sigma_axis(axis, table["sigma"])
+        sigma_axis(axis, table["sigma"])
     axes[0][0].set_ylabel("margin over the nearest control (dB)")
     legend_below(figure)
     return figure
 
 
-def _sigma_axis(axis: Axes, sigmas: Iterable[float]) -> None:
+def sigma_axis(axis: Axes, sigmas: Iterable[float]) -> None:
     """A logarithmic axis of noise levels, with a tick at each of them."""
     ticks = sorted(set(sigmas))
     axis.set(xscale="log", xlabel="sigma (image range 0 to 1)")
@@ -114,7 +114,7 @@ def quartile_lines(frame: pd.DataFrame, value: str, by: str, label: str) -> Figu
         axis.plot(mean.index, mean[value], label=name, markersize=5, **look)
         axis.fill_between(mean.index, mean["low"], mean["high"], color=look["color"], alpha=0.15, linewidth=0)
     axis.set(yscale="log", ylabel=label)
-    _sigma_axis(axis, frame["sigma"])
+    sigma_axis(axis, frame["sigma"])
     axis.legend(fontsize=8)
     return figure
 

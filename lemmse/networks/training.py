@@ -23,6 +23,7 @@ from lemmse.checks import check_batch, check_choice, check_count, check_images, 
 from lemmse.files import writable_folder, write_atomically
 from lemmse.networks.architectures import Solver
 from lemmse.networks.measurements import Measurement, NoiseLevels
+from lemmse.physics.foreign import adopted
 from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
@@ -123,6 +124,7 @@ def train(
     if not isinstance(generator, torch.Generator):
         raise ValueError(f"generator must be a torch.Generator, got {type(generator).__name__}")
     path = _checkpoint_path(checkpoint)
+    physics = adopted(physics, images)
     height, width = images.shape[2:]
     B = build_pre_inverse(physics, pre_inverse, (height, width), tikhonov_lambda=tikhonov_lambda)
     signal = torch.cat([B.signal(part) for part in images.split(1000)])

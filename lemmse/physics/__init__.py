@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lemmse.physics.downsampling import Downsampling
 from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Linear, Nonlinear, Physics
 
-__all__ = ["Blur", "Denoising", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"]
+__all__ = ["Blur", "Denoising", "Downsampling", "FourierSampling", "Inpainting", "Linear", "Nonlinear", "Physics"]

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
-from lemmse.checks import check_choice, check_count, check_generator, check_positive
-from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Physics
+from lemmse.checks import check_choice, check_count, check_generator, check_patch_size, check_positive
+from lemmse.physics.downsampling import Downsampling
+from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Linear, Physics
 
 HIDDEN = 0.3  # of the pixels, in random inpainting
 SQUARE = 15 / 32  # of the side, in centre inpainting
 BLUR_STD = 1.0  # pixels
+MOTION = 7, 30.0  # the length of a path in pixels, and its angle in degrees
+DEFOCUS_RADIUS = 2.5  # pixels
+FACTOR = 2  # along each side, in super-resolution
+ANGLES = 16  # of the projections in tomography, evenly spread over half a turn
 SAMPLED = 1 / 4  # of the columns of the spectrum, those of lowest frequency; and of the others
 
 OPERATORS = ("denoising", "centre inpainting", "random inpainting", "Gaussian blur")
 FOURIER = "Fourier sampling"
+MORE = ("motion blur", "defocus blur", "super-resolution", "tomography")
 
 _LARGEST = 8192  # pixels along a side
+_LARGEST_TOMOGRAM = 32  # pixels along a side: its matrix has a column for each pixel
+_SUBPIXELS = 32  # along a side of a pixel, for the share of it that a disk covers
 
 
 def make_operator(name: str, height: int, width: int, generator: torch.Generator) -> Physics:
-    """The operator `name`, of `OPERATORS` or `FOURIER`, for images of H x W pixels.
+    """The operator `name`, of `OPERATORS`, `FOURIER` or `MORE`, for images of H x W pixels.
 
     centre inpainting hides a square of 15/32 of the shorter side; random inpainting hides 30 % of the pixels, drawn by
     the generator; Gaussian blur has a standard deviation of 1 pixel; Fourier sampling keeps the columns of the spectrum
-    with `|f| <= W/8` and a quarter of the others, drawn in pairs f and -f. Raises ValueError for an unknown name.
+    with `|f| <= W/8` and a quarter of the others, drawn in pairs f and -f. Motion blur follows a path of 7 pixels at 30
+    degrees; defocus blur is a disk of radius 2.5 pixels; super-resolution takes means over 2 x 2 pixels; tomography
+    (scikit-image's Radon transform) has 16 projections of a square of at most 32 pixels. Raises ValueError for an
+    unknown name, and for images that the operator does not take.
     """
-    check_choice(name, (*OPERATORS, FOURIER), "operator")
+    check_choice(name, (*OPERATORS, FOURIER, *MORE), "operator")
     height, width = (check_count(n, side, maximum=_LARGEST) for n, side in ((height, "height"), (width, "width")))
     check_generator(generator, optional=False)
     if name == "denoising":
@@ -35,6 +49,14 @@ def make_operator(name: str, height: int, width: int, generator: torch.Generator
         return FourierSampling(column_mask(height, width, generator))
     if name == "Gaussian blur":
         return Blur(gaussian_kernel(BLUR_STD, radius=min(3, (min(height, width) - 1) // 2)))
+    if name == "motion blur":
+        return Blur(motion_kernel(min(MOTION[0], (min(height, width) - 1) // 2 * 2 + 1), MOTION[1]))
+    if name == "defocus blur":
+        return Blur(disk_kernel(min(DEFOCUS_RADIUS, (min(height, width) - 1) / 2)))
+    if name == "super-resolution":
+        return Downsampling(FACTOR)
+    if name == "tomography":
+        return Linear(radon_matrix(height, width, ANGLES), (height, width))
     mask = torch.ones(height, width, dtype=torch.bool, device="cpu")
     if name == "centre inpainting":
         side = round(SQUARE * min(height, width))
@@ -68,3 +90,84 @@ def gaussian_kernel(std: float, radius: int) -> Tensor:
     profile = torch.exp(-0.5 * (axis / std).square())
     kernel = profile[:, None] * profile
     return kernel / kernel.sum()
+
+
+def disk_kernel(radius: float) -> Tensor:
+    """A disk of `radius` pixels, sum 1, float64: how much of each pixel it covers. A lens out of focus blurs like this.
+
+    Args:
+        radius: in pixels, positive; the paper's code has 2.5.
+
+    Example:
+        >>> disk_kernel(0.5).shape, disk_kernel(2.5).shape
+        (torch.Size([1, 1]), torch.Size([5, 5]))
+    """
+    check_positive(radius, "radius")
+    reach = math.ceil(radius - 0.5)
+    side = 2 * reach + 1
+    place = (torch.arange(side * _SUBPIXELS, dtype=torch.float64, device="cpu") + 0.5) / _SUBPIXELS - side / 2
+    inside = (place[:, None].square() + place.square() <= radius**2).double()
+    covered = avg_pool2d(inside[None, None], _SUBPIXELS)[0, 0]
+    return covered / covered.sum()
+
+
+def motion_kernel(length: int, angle: float) -> Tensor:
+    """A straight path of `length` pixels through the center, sum 1, float64: what a camera that moves evenly draws.
+
+    Args:
+        length: in pixels, odd and positive.
+        angle: in degrees from the rows, counterclockwise.
+
+    Example:
+        >>> motion_kernel(3, 0.0)[1]
+        tensor([0.3333, 0.3333, 0.3333], dtype=torch.float64)
+    """
+    reach = check_patch_size(length) // 2
+    steps = (torch.arange(64 * length, dtype=torch.float64, device="cpu") + 0.5) / 64 - length / 2
+    along, turn = (
+        steps.clamp(-reach, reach),
+        math.radians(angle),
+    )  # the half pixels at both ends count for the last ones
+    rows, columns = reach - along * math.sin(turn), reach + along * math.cos(turn)
+    kernel = torch.zeros(length, length, dtype=torch.float64, device="cpu")
+    row, column = rows.floor(), columns.floor()
+    for down in (0, 1):  # every point of the path is shared by the four pixels around it
+        for right in (0, 1):
+            share = (1 - (rows - row - down).abs()) * (1 - (columns - column - right).abs())
+            at = ((row + down).clamp(0, length - 1).long(), (column + right).clamp(0, length - 1).long())
+            kernel.index_put_(at, share, accumulate=True)
+    return kernel / kernel.sum()
+
+
+def radon_matrix(height: int, width: int, angles: int) -> Tensor:
+    """The Radon transform of scikit-image as a matrix (M, H*W) float64: sums along lines at some angles.
+
+    Args:
+        height: of the image, at most 32 pixels.
+        width: the same number.
+        angles: how many projections, evenly spread over half a turn.
+
+    Returns:
+        One column for each pixel; the rows are the bins of the first projection, then of the second, and so on.
+
+    Raises:
+        ValueError: for an image that is not square or larger.
+
+    Example:
+        >>> radon_matrix(4, 4, 2).shape
+        torch.Size([12, 16])
+    """
+    from skimage.transform import radon
+
+    if height != width or height > _LARGEST_TOMOGRAM:
+        raise ValueError(
+            f"tomography needs square images of at most {_LARGEST_TOMOGRAM} pixels a side, got {height} x {width}"
+        )
+    theta = [180 * turn / check_count(angles, "angles") for turn in range(angles)]
+    columns = []
+    for pixel in range(height * width):
+        image = torch.zeros(height * width, dtype=torch.float64, device="cpu")
+        image[pixel] = 1
+        sinogram = radon(image.reshape(height, width).numpy(), theta=theta, circle=False)
+        columns.append(torch.from_numpy(sinogram).T.flatten())
+    return torch.stack(columns, 1)

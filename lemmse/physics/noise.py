@@ -27,3 +27,18 @@ def add_noise(clean: Tensor, sigma: float | Tensor, generator: torch.Generator |
     if clean.is_complex():
         noise = torch.complex(noise[0], noise[1])
     return clean + sigma.reshape(-1, *[1] * (clean.ndim - 1)) * noise
+
+
+def check_gaussian_model(physics: object) -> None:
+    """Raise ValueError for an operator with a `noise_model` that is not Gaussian by its name; one without noise may be.
+
+    physics: an operator of this or another library.
+    """
+    model = getattr(physics, "noise_model", None)
+    name = type(model).__name__
+    known = ("gaussian" in name.lower() and "poisson" not in name.lower()) or name == "ZeroNoise"
+    if model is not None and not known:
+        raise ValueError(
+            f"the noise model of {type(physics).__name__} is {name}, but the formulas hold for white Gaussian noise "
+            "only"
+        )

@@ -11,6 +11,7 @@ Every operator offers `A`, its adjoint `A_adjoint` (`<A x, y> = <x, A_adjoint y>
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lemmse.checks import check_batch, check_count, check_tensor, shown
-from lemmse.physics.noise import add_noise
+from lemmse.physics.noise import add_noise, check_gaussian_model
 from lemmse.physics.spectra import RTOL, filter_images, invert_matrix, invert_spectrum
 
 FLOATS = (torch.float32, torch.float64)
@@ -197,16 +198,22 @@ class FourierSampling(CirculantPhysics):
 class Linear(Physics):
     """Any linear map of the H*W pixels of each channel: `A x = matrix @ x.flatten()`.
 
-    matrix: (M, H*W), real and finite. Measurements are (Q, C, H, W) where M = H*W, else (Q, C, M). For small images:
-    the estimators treat every position apart. `A_adjoint` and `A_dagger` return square images unless `shape` is given.
+    matrix: (M, H*W), real and finite. For small images: the estimators treat every position apart. shape: (H, W);
+    without it `A_adjoint` and `A_dagger` return square images. measured: the shape of the M measurements of a channel;
+    without it measurements are (Q, C, H, W) where M = H*W, else (Q, C, M).
     """
 
     matrix: Tensor
 
-    def __init__(self, matrix: Tensor, shape: tuple[int, int] | None = None) -> None:
+    def __init__(
+        self, matrix: Tensor, shape: tuple[int, int] | None = None, measured: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("matrix", _constant(matrix, "matrix", "(M, H*W)"))
         self.shape = None if shape is None else _check_image_shape(shape, self.matrix.shape[1])
+        self.measured = measured
+        if measured is not None and math.prod(measured) != len(self.matrix):
+            raise ValueError(f"measured must hold the {len(self.matrix)} rows of the matrix, got {shown(measured)}")
 
     def matrix_on(self, height: int, width: int) -> Tensor:
         """The matrix (M, H*W) float64, for images of H x W pixels; raises ValueError if its width is another."""
@@ -220,6 +227,8 @@ class Linear(Physics):
         """`matrix @ x`, computed in float64."""
         check_batch(x, "images")
         y = (x.flatten(2).double() @ self.matrix_on(*x.shape[-2:]).to(x.device).T).to(x.dtype)
+        if self.measured is not None:
+            return y.reshape(*y.shape[:2], *self.measured)
         return y.reshape(x.shape) if y.shape[-1] == x.shape[-2] * x.shape[-1] else y
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -287,15 +296,11 @@ def check_gaussian(physics: Physics) -> None:
 
     Raises ValueError for a `noise_model` that is not Gaussian by its name; warns about a `measure` that is overridden.
     """
-    name, model = type(physics).__name__, getattr(physics, "noise_model", None)
-    if model is not None and "gaussian" not in type(model).__name__.lower():
-        raise ValueError(
-            f"the noise model of {name} is {type(model).__name__}, but the formulas hold for white Gaussian noise only"
-        )
+    check_gaussian_model(physics)
     if getattr(physics.measure, "__func__", None) is not Physics.measure:
         warnings.warn(
-            f"{name} has a measure of its own: the formulas hold only if it adds white Gaussian noise of standard "
-            "deviation sigma",
+            f"{type(physics).__name__} has a measure of its own: the formulas hold only if it adds white Gaussian "
+            "noise of standard deviation sigma",
             UserWarning,
             stacklevel=4,
         )

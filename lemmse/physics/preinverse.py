@@ -2,7 +2,7 @@
 
 Given x, `z ~ N(B A x, sigma^2 B B^T)`. With `t` the spectrum of `A^T A` and g a spectrum of our choice:
 
-    identity    B = I                             physics-agnostic (`Re F^H` for Fourier measurements)
+    identity    B = I                             physics-agnostic (`Re F^H` for spectra, U for fewer pixels)
     adjoint     B = A^T                           g = 1
     pinv        B = A^+                           g = 1[t > 0] / t
     tikhonov    B = A^T (A A^T + lambda I)^-1     g = 1 / (t + lambda)
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from lemmse.checks import check_choice, check_positive, shown
+from lemmse.physics.downsampling import Downsampling
 from lemmse.physics.operators import CirculantPhysics, DiagonalPhysics, Linear, Physics
 from lemmse.physics.spectra import RANGE_RTOL, filter_images, invert_matrix, invert_spectrum, kept_values
 
@@ -244,7 +245,7 @@ def pre_inverse(
             "tikhonov": lambda: 1 / (t + lam),
         }[name]()
         return CirculantPreInverse(physics, gain, gain.square() * t)
-    if isinstance(physics, Linear):
+    if isinstance(physics, (Linear, Downsampling)):
         matrix = physics.matrix_on(*shape)
         inverse = {
             "adjoint": lambda: matrix.T,
@@ -257,7 +258,9 @@ def pre_inverse(
     raise ValueError(f"pre_inverse {name!r} needs a linear physics, {type(physics).__name__} allows only 'identity'")
 
 
-def _identity(physics: Physics, shape: tuple[int, int]) -> IdentityPreInverse:
+def _identity(physics: Physics, shape: tuple[int, int]) -> PreInverse:
+    if isinstance(physics, Downsampling):
+        return DensePreInverse(physics, physics.upsampling_on(*shape), shape)
     if isinstance(physics, Linear) and physics.matrix_on(*shape).shape[0] != shape[0] * shape[1]:
         raise ValueError(
             f"pre_inverse 'identity' needs measurements of image size, got a matrix {tuple(physics.matrix.shape)}"

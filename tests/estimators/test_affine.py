@@ -201,7 +201,7 @@ def test_directions_count_the_signal():
         (lambda: lemmse.AffineMMSE(iter([]), lemmse.Denoising(), patch_size=3), "re-iterable of batches"),
         (lambda: lemmse.AffineMMSE([], lemmse.Denoising(), patch_size=3), "no batch"),
         (lambda: lemmse.AffineMMSE(random_images(2, 1, 5, 5), lemmse.Denoising(), patch_size=4), "odd"),
-        (lambda: FITTED(torch.zeros(1, 1, 5, 6, dtype=torch.float64), 0.1), r"shape \(Q, 1, 5, 5\)"),
+        (lambda: FITTED(torch.zeros(1, 2, 5, 6, dtype=torch.float64), 0.1), r"shape \(Q, 1, 5, 5\)"),
         (lambda: FITTED(torch.zeros(1, 1, 5, 5), 0.1), "y must be torch.float64"),
         (lambda: FITTED(torch.zeros(1, 1, 5, 5, dtype=torch.float64), -1.0), "sigma must be finite and positive"),
         (lambda: FITTED.risk(-1.0), "sigma must be a finite positive number"),
@@ -213,3 +213,69 @@ def test_it_refuses(make, message):
 
 
 FITTED = lemmse.AffineMMSE(random_images(2, 1, 5, 5), lemmse.Denoising(), patch_size=3)
+
+
+def explicit_zero_padded(images, y, patch_size, sigma):
+    """The best affine map of zero-padded patches, written out: one fit for each border pattern, by plain inverses."""
+    radius, channels = patch_size // 2, images.shape[1]
+
+    def patches(x):  # (Q, C, H, W) -> values (Q, H, W, C*p), inside (H, W, p)
+        framed = torch.nn.functional.pad(torch.cat([x, torch.ones_like(x[:, :1])], 1), [radius] * 4)
+        cut = framed.unfold(2, patch_size, 1).unfold(3, patch_size, 1).flatten(4)
+        return cut[:, :channels].permute(0, 2, 3, 1, 4).flatten(3), cut[0, channels]
+
+    (keys, key_inside), (v, inside) = patches(images), patches(y)
+    found = torch.empty_like(y)
+    for m in range(y.shape[2]):
+        for n in range(y.shape[3]):
+            same = (key_inside == inside[m, n]).all(-1)
+            seen = (inside[m, n] > 0).repeat(channels)
+            a = keys[:, same][..., seen].flatten(0, 1)
+            u = images.permute(0, 2, 3, 1)[:, same].flatten(0, 1)
+            C = torch.cov(a.T, correction=0).reshape(a.shape[1], -1) + sigma**2 * torch.eye(
+                a.shape[1], dtype=torch.float64
+            )
+            c = (a - a.mean(0)).T @ (u - u.mean(0)) / len(a)
+            found[:, :, m, n] = u.mean(0) + (v[:, m, n][:, seen] - a.mean(0)) @ torch.linalg.solve(C, c)
+    return found
+
+
+@pytest.mark.parametrize("sides", [(7, 6), (9, 11), (5, 8), (3, 3)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_zero_padding_is_one_fit_for_each_border_pattern_at_any_size(sides, channels):
+    images = random_images(9, channels, HEIGHT, WIDTH)
+    y = random_images(2, channels, *sides, seed=1) + 0.1
+    affine = lemmse.AffineMMSE(images, lemmse.Denoising(), patch_size=3, padding="zeros")
+    torch.testing.assert_close(affine(y, 0.2), explicit_zero_padded(images, y, 3, 0.2), rtol=0, atol=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(height=st.integers(5, 14), width=st.integers(5, 14), patch_size=st.sampled_from([1, 3, 5]))
+def test_a_torus_of_any_size_is_asked_pixel_by_pixel(height, width, patch_size):
+    """What a query of any size returns at a pixel is what the map returns for the patch around it."""
+    images = random_images(6, 1, HEIGHT, WIDTH)
+    y = random_images(1, 1, height, width, seed=2)
+    affine = lemmse.AffineMMSE(images, lemmse.Denoising(), patch_size=patch_size)
+    found = affine(y, 0.3)
+    own, there = (window(h, w, patch_size // 2) for h, w in ((HEIGHT, WIDTH), (height, width)))
+    for row, column in ((0, 0), (height // 2, width - 1)):
+        alone = images[:1].clone()
+        alone[..., own[0], own[1]] = y.roll((height // 2 - row, width // 2 - column), (-2, -1))[..., there[0], there[1]]
+        expected = affine(alone, 0.3)[..., HEIGHT // 2, WIDTH // 2]
+        torch.testing.assert_close(found[..., row, column], expected, rtol=0, atol=1e-10)
+
+
+def window(height, width, radius):
+    """Rows and columns around the central pixel."""
+    return [slice(side // 2 - radius, side // 2 + radius + 1) for side in (height, width)]
+
+
+def test_other_sizes_need_the_identity_and_a_patch_that_fits():
+    images = random_images(4, 1, HEIGHT, WIDTH)
+    y = random_images(1, 1, 4, 9)
+    with pytest.raises(ValueError, match="patch_size at most 4"):
+        lemmse.AffineMMSE(images, lemmse.Denoising(), patch_size=5)(y, 0.1)
+    with pytest.raises(ValueError, match="only pre_inverse 'identity'"):
+        lemmse.AffineMMSE(images, lemmse.Blur(KERNEL), patch_size=3, pre_inverse="tikhonov")(y, 0.1)
+    with pytest.raises(ValueError, match="padding 'zeros' needs"):
+        lemmse.AffineMMSE(images, lemmse.Blur(KERNEL), patch_size=3, pre_inverse="tikhonov", padding="zeros")

@@ -13,6 +13,7 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    Subset,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
@@ -89,7 +90,8 @@ def test_a_loader_in_a_fixed_order_is_silent_and_numbers_its_images(kind):
     [
         (X.numpy(), "got ndarray: make it a tensor with torch.from_numpy"),
         ([X.numpy()], "got ndarray: make it one with torch.from_numpy"),
-        (DataLoader(TensorDataset(X), batch_size=2), "must be a tensor, got a list, as from a TensorDataset"),
+        ([[X]], "got list"),
+        (Stream(), "must be 4-D"),
         (iter([X]), "DataLoader with shuffle=False"),
         ("photos", "got str"),
         ({"a": X}, "got dict"),
@@ -103,3 +105,25 @@ def test_a_loader_in_a_fixed_order_is_silent_and_numbers_its_images(kind):
 def test_what_are_no_images(images, message):
     with pytest.raises(ValueError, match=message):
         lemmse.MMSE(images, DENOISE)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        TensorDataset(X, torch.arange(6)),
+        TensorDataset(X),
+        Subset(TensorDataset(X), range(6)),
+        DataLoader(TensorDataset(X, torch.arange(6)), batch_size=4),
+        DataLoader(Subset(TensorDataset(X), range(6)), batch_size=2),
+    ],
+)
+@pytest.mark.parametrize("make", [lemmse.LocalEquivariantMMSE, lemmse.AffineMMSE])
+def test_data_sets_and_loaders_with_labels_give_their_images(images, make):
+    found, expected = (make(given, DENOISE, patch_size=3)(X[:2] + 0.1, 0.2) for given in (images, X))
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_data_set_numbers_its_images():
+    estimator = lemmse.LocalEquivariantMMSE(TensorDataset(X), DENOISE, patch_size=3)
+    assert (estimator.posterior(X[4:5], 0.01, top_k=1).indices[..., 0, 0] == 4).all()
+    assert "a stream of images of 1 x 5 x 4" in repr(estimator)

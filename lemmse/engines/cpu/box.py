@@ -20,6 +20,7 @@ from lemmse.engines.cpu.layout import Lanes, arrange, interleaved, replaced
 from lemmse.engines.cpu.tasks import Stop, results
 from lemmse.engines.cpu.vectors import COLUMNS, IMAGES, LOG2E
 from lemmse.engines.plain.box import check_sides
+from lemmse.engines.progress import advance
 from lemmse.engines.state import SoftmaxState
 from lemmse.patches import window_offsets
 
@@ -155,8 +156,10 @@ def accumulate(
     with results(_sum, tasks) as sums:
         for tile in tiles:
             merged = state.at(tile.positions)
-            for _ in _parts(groups, tile.labels.size):
+            parts = len(list(_parts(groups, tile.labels.size)))
+            for _ in range(parts):
                 merged = merged.merge(SoftmaxState.stack([next(sums) for _ in queries]))
+                advance(1 / (parts * len(tiles)))
             state = state.put(tile.positions, merged)
     return state
 

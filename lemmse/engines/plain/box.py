@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lemmse.engines.progress import advance
 from lemmse.engines.state import SoftmaxState
 
 
@@ -100,6 +101,7 @@ def accumulate(
     values = values.double()
     squares = values.square()
     for dy in range(key_height):
+        advance(1 / key_height)
         for dx in range(key_width):
             key_rows, key_columns = (rows + dy) % key_height, (columns + dx) % key_width
             row, column = key_rows[row_pixels], key_columns[column_pixels]  # k = m + s
