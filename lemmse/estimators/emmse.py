@@ -38,6 +38,6 @@ class EquivariantMMSE(MixtureEstimator):
 
     def _make_features(self) -> Features[Any]:
         if isinstance(self.pre_inverse, DensePreInverse):
-            covering = max(self.shape[1:]) | 1  # odd
-            return PositionFeatures(self.pre_inverse, self.shape, covering, self.device)
-        return TranslatedImageFeatures(self.pre_inverse, self.shape, self.device)
+            covering = max(self.target_shape[1:]) | 1  # odd
+            return PositionFeatures(self.pre_inverse, self.target_shape, covering, self.device)
+        return TranslatedImageFeatures(self.pre_inverse, self.target_shape, self.device)
