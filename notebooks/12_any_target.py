@@ -93,9 +93,7 @@ physics = Denoising()
 indicators = Indicators(torch.linspace(0, 1, thresholds))
 P = patch_size
 mean = LocalEquivariantMMSE(images, physics, patch_size=P)
-below = LocalEquivariantMMSE(
-    images, physics, patch_size=P, targets=indicators
-)
+below = LocalEquivariantMMSE(images, physics, patch_size=P, targets=indicators)
 
 
 def quantiles(y, sigma):
@@ -120,12 +118,7 @@ training = Training(
     seed=seed,
 )
 losses = ("squared", "absolute")
-networks = {
-    f"{loss} error": training.network(
-        "PatchMLP", images, physics, patch_size=P, loss=loss
-    )
-    for loss in losses
-}
+networks = {f"{loss} error": training.network("PatchMLP", images, physics, patch_size=P, loss=loss) for loss in losses}
 
 # %%
 distances, coverage = [], []
@@ -201,9 +194,7 @@ show_table(
 
 # %% tags=["hide-input"]
 covered = means_by_group(coverage, "inside", ["split", "sigma"], generator=resampling)
-covered["text"] = [
-    figures.plus_minus(100 * row["mean"], 100 * row["error"]) for _, row in covered.iterrows()
-]
+covered["text"] = [figures.plus_minus(100 * row["mean"], 100 * row["error"]) for _, row in covered.iterrows()]
 table = covered.pivot(index="split", columns="sigma", values="text").loc[list(sets)]
 show_table(
     table.rename(columns=lambda sigma: f"σ = {sigma:g}").rename_axis("images").reset_index(),
@@ -222,9 +213,7 @@ show_table(
 
 # %%
 colors = load_images(data, count=count, size=size, channels=3)
-formula = LocalEquivariantMMSE(
-    images, physics, patch_size=P, targets=colors
-)
+formula = LocalEquivariantMMSE(images, physics, patch_size=P, targets=colors)
 colorist = training.network(
     "PatchMLP",
     images,
@@ -261,11 +250,13 @@ show_figure(
             for n in range(len(pictures))
         },
         ["measurement", "network", "formula", "tinted gray", TRUTH],
-        lambda row, name: ""
-        if name in ("measurement", TRUTH)
-        else f"{float(psnr(row[name][None], row['formula'][None])[0]):.1f} dB"
-        if name != "formula"
-        else "",
+        lambda row, name: (
+            ""
+            if name in ("measurement", TRUTH)
+            else f"{float(psnr(row[name][None], row['formula'][None])[0]):.1f} dB"
+            if name != "formula"
+            else ""
+        ),
         cell=1.5,
     ),
     name="fig-color",
@@ -279,9 +270,7 @@ gray_sets = {name: sets[name] for name in ("training", "test")}
 color_pairs = compare(
     painters, physics, gray_sets, sigmas, seed=seed + 2, groups={name: groups[name] for name in gray_sets}
 )
-color_margins = margins(
-    color_pairs, ["network"], ["tinted gray"], generator=resampling
-)
+color_margins = margins(color_pairs, ["network"], ["tinted gray"], generator=resampling)
 
 # %% tags=["hide-input"]
 shown = color_margins.assign(

@@ -137,6 +137,56 @@ def floor_and_ceiling(frame: pd.DataFrame, *, generator: torch.Generator) -> pd.
     return parts[0].join(parts[1]).reset_index()
 
 
+def risk_map(
+    images: Tensor,
+    test: Tensor,
+    counts: Iterable[int],
+    patch_sizes: Iterable[int],
+    sigmas: Sequence[float],
+    *,
+    queries: int,
+    seed: int,
+    groups: Sequence[Hashable] | None = None,
+    test_groups: Sequence[Hashable] | None = None,
+) -> pd.DataFrame:
+    """R_N, R_LOO and the risk on test images over data set sizes and patch sizes, for denoising; shows a progress bar.
+
+    Args:
+        images: the largest data set; the others are its first N images.
+        test: images of the same population.
+        counts: N, each at least 2.
+        patch_sizes: P, odd.
+        sigmas: noise levels.
+        queries: how many training images to draw in each cell, at most N of it.
+        seed: of draws, noise and resampling; each cell starts anew with it, so that cells share their noise.
+        groups: what each training image was cut from, see `risks_with_and_without`.
+        test_groups: what each test image was cut from.
+
+    Returns:
+        One row for each count, patch_size and sigma, with the columns of `floor_and_ceiling`, test and test_error.
+    """
+    import pandas as pd
+    from tqdm import tqdm
+
+    cells = [(n, p) for n in counts for p in patch_sizes]
+    within, fresh = [], []
+    for n, p in tqdm(cells, desc="pairs (N, P)"):
+        own = None if groups is None else list(groups)[:n]
+        generator = torch.Generator().manual_seed(seed)
+        options = {"queries": min(queries, n), "generator": generator, "groups": own}
+        within.append(risks_with_and_without(images[:n], p, sigmas, **options))
+        formula = LocalEquivariantMMSE(images[:n], Denoising(), patch_size=p)
+        generator = torch.Generator().manual_seed(seed + 1)
+        for sigma in sigmas:
+            y = formula.physics.measure(test, sigma, generator=generator)
+            about = {"count": n, "patch_size": p, "sigma": sigma, "group": test_groups or range(len(test))}
+            fresh.append(pd.DataFrame({**about, "test": squared_distances(formula(y, sigma), test).cpu()}))
+    resampling = torch.Generator().manual_seed(seed)
+    table = floor_and_ceiling(pd.concat(within, ignore_index=True), generator=resampling)
+    on_test = means_by_group(pd.concat(fresh, ignore_index=True), "test", CELL, generator=resampling)
+    return table.merge(on_test.rename(columns={"mean": "test", "error": "test_error"}), on=CELL)
+
+
 def chosen_patch_sizes(table: pd.DataFrame, risk: str = "ceiling") -> pd.DataFrame:
     """The patch size of the least risk, for each N and noise level; the smaller one of two that are equal.
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import lemmse
-from lemmse.analysis.floor import CELL, chosen_patch_sizes, floor_and_ceiling, risks_with_and_without
+from lemmse.analysis.floor import CELL, chosen_patch_sizes, floor_and_ceiling, risk_map, risks_with_and_without
 from lemmse.physics.gallery import gaussian_kernel
 from tests.conftest import random_images
 
@@ -72,6 +72,19 @@ def test_means_and_choice():
     for _, row in chosen.iterrows():
         part = table[table["count"] == row["count"]]
         assert part["ceiling"].min() == part[part["patch_size"] == row["chosen"]]["ceiling"].iloc[0]
+
+
+def test_the_map_joins_the_three_risks():
+    test = random_images(3, 2, 6, 5, seed=9)
+    table = risk_map(X, test, [4, 7], [1, 3], [0.2], queries=5, seed=0)
+    assert len(table) == 4
+    row = table[(table["count"] == 4) & (table["patch_size"] == 3)].iloc[0]
+    own = floor_and_ceiling(risks_with_and_without(X[:4], 3, [0.2], queries=4, generator=gen()), generator=gen())
+    assert row["floor"] == pytest.approx(own["floor"][0])
+    assert row["ceiling"] == pytest.approx(own["ceiling"][0])
+    y = lemmse.Denoising().measure(test, 0.2, generator=gen(1))
+    estimate = lemmse.LocalEquivariantMMSE(X[:4], lemmse.Denoising(), patch_size=3)(y, 0.2)
+    assert row["test"] == pytest.approx(float((estimate - test).square().mean()), abs=1e-12)
 
 
 @pytest.mark.parametrize(
