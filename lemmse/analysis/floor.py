@@ -106,9 +106,7 @@ def _without_own(
     rebuilt = {}
     for group in dict.fromkeys(own):
         others = torch.tensor([label != group for label in labels], dtype=torch.bool, device=images.device)
-        rebuilt[group] = LocalEquivariantMMSE(
-            images[others], formula.physics, patch_size=formula.patch_size, **formula.pre_inverse_options
-        )
+        rebuilt[group] = formula.rebuilt(images[others])
 
     def restored(y: Tensor, sigma: float) -> Tensor:
         estimate = torch.empty(len(y), *formula.target_shape, dtype=formula.dtype, device=y.device)

@@ -88,6 +88,19 @@ class LocalEquivariantMMSE(MixtureEstimator):
             chunk_size=chunk_size,
         )
 
+    def rebuilt(self, images: Tensor | Iterable[Tensor], targets: Targets | None = None) -> LocalEquivariantMMSE:
+        """The same estimator over another data set, with its targets; raises ValueError as the class does."""
+        return LocalEquivariantMMSE(
+            images,
+            self.physics,
+            patch_size=self.patch_size,
+            padding=self.padding,
+            targets=targets,
+            engine=self._asked,
+            chunk_size=self.chunk_size,
+            **self.pre_inverse_options,
+        )
+
     def _make_features(self) -> PatchFeatures[Any]:
         return patch_features(self.pre_inverse, self.target_shape, self.patch_size, self.padding, self.device)
 

@@ -105,6 +105,11 @@ class MixtureEstimator(nn.Module):
         """The data set, as it was given."""
         return self._data.given
 
+    @property
+    def targets(self) -> Targets | None:
+        """What is estimated in place of the images, as it was given."""
+        return self._targets.given
+
     @abstractmethod
     def _make_features(self) -> Features[Any]:
         """What this estimator compares, made of `pre_inverse` and `target_shape` on `device`."""
