@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lemmse.checks import check_batch, check_size, shown
+from lemmse.checks import check_batch, check_size
 from lemmse.estimators.training_images import TrainingImages
 
 Targets = Tensor | Callable[[Tensor], Tensor]
@@ -34,11 +34,9 @@ def targets_of(images: Tensor, targets: Targets | None) -> Tensor:
     """
     if targets is None:
         return images
-    if isinstance(targets, Tensor):
-        return _checked(targets, images)
-    if not callable(targets):
-        raise ValueError(f"targets must be a tensor (N, K, H, W) or a function of images, got {shown(targets)}")
-    return torch.cat([_checked(targets(part), part) for part in images.split(_PART)])
+    if isinstance(targets, Tensor) or not callable(targets):
+        return _checked(targets, images, "targets")
+    return torch.cat([_checked(targets(part), part, "the values of targets") for part in images.split(_PART)])
 
 
 class TrainingTargets:
@@ -83,9 +81,9 @@ class TrainingTargets:
             raise ValueError(f"targets must be one for each of the {count} images, got {len(self.given)}")
 
 
-def _checked(values: Tensor, images: Tensor) -> Tensor:
+def _checked(values: Tensor, images: Tensor, name: str) -> Tensor:
     """Targets of these images in their dtype and on their device."""
-    check_size(check_batch(values, "targets"), "targets")
+    check_size(check_batch(values, name), name)
     if len(values) != len(images) or values.shape[2:] != images.shape[2:]:
         raise ValueError(
             f"targets must be (N, K, H, W) with N, H and W of the images {tuple(images.shape)}, "
