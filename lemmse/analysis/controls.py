@@ -26,7 +26,6 @@ from lemmse.analysis.evaluate import Restorer, images_in_memory
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.checks import check_count
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
-from lemmse.estimators.training_images import Images
 from lemmse.physics.operators import Denoising
 
 MEASUREMENT = "measurement"
@@ -55,18 +54,12 @@ def patch_size_control(patch_size: int) -> str:
 
 def with_patch_size(formula: LocalEquivariantMMSE, patch_size: int) -> LocalEquivariantMMSE:
     """The same formula for another patch size."""
-    return _like(formula, formula.images, patch_size)
+    return formula.rebuilt(formula.images, patch_size=patch_size)
 
 
 def with_images(formula: LocalEquivariantMMSE, images: Tensor) -> LocalEquivariantMMSE:
     """The same formula for other images (N, C, H, W)."""
-    return _like(formula, images, formula.patch_size)
-
-
-def _like(formula: LocalEquivariantMMSE, images: Images, patch_size: int) -> LocalEquivariantMMSE:
-    """A formula with the operator, the pre-inverse and the padding of another."""
-    options = {"patch_size": patch_size, "padding": formula.padding, **formula.pre_inverse_options}
-    return LocalEquivariantMMSE(images, formula.physics, **options)
+    return formula.rebuilt(images)
 
 
 class NonLocalMeans:

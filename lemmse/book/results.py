@@ -70,6 +70,56 @@ def show_bench(root: Path | None = None) -> None:
     show_table(speed_table(table), name="tab-gpu-costs", caption=f"Committed, not measured in this build. {described}.")
 
 
+def show_floor(root: Path | None = None) -> None:
+    """Show the map of `benchmarks/floor_map.py`, if `results/floor.csv` is there: floor and ceiling over N and P.
+
+    Args:
+        root: the checkout, by default the one around the current folder.
+    """
+    import pandas as pd
+
+    from lemmse.analysis.floor import chosen_patch_sizes
+    from lemmse.figures import plus_minus
+
+    path = _results(root) / "floor.csv"
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines()
+    about = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+    table = pd.read_csv(path, comment="#")
+    keys = ["count", "sigma"]
+    chosen = chosen_patch_sizes(table).merge(chosen_patch_sizes(table, "test"), on=keys, suffixes=("", "_best"))
+    at = table.merge(chosen, left_on=[*keys, "patch_size"], right_on=[*keys, "chosen"]).sort_values(["sigma", "count"])
+    least = table.groupby(keys)["test"].min()
+    rows = [
+        {
+            "σ": f"{row['sigma']:g}",
+            "N": int(row["count"]),
+            "P chosen": int(row["chosen"]),
+            "P best": int(row["chosen_best"]),
+            **{
+                f"{name} × 1000": plus_minus(1e3 * row[risk], 1e3 * row[f"{risk}_error"])
+                for risk, name in (("floor", "floor"), ("ceiling", "ceiling"), ("test", "test risk"))
+            },
+            "lost": f"{100 * (row['test'] / least[row['count'], row['sigma']] - 1):.1f} %",
+        }
+        for _, row in at.iterrows()
+    ]
+    _heading(
+        "A larger map",
+        "This table comes with the project and is not computed when this book is built: more images, more patch sizes "
+        f"(P = {', '.join(map(str, sorted(set(table['patch_size']))))}) and more noise levels. Its choice of P is made "
+        "from the ceiling alone.",
+    )
+    show_table(
+        pd.DataFrame(rows),
+        name="tab-floor-map",
+        caption="Committed, not computed in this build. For each N and σ: the patch size of the least ceiling, that of "
+        "the least test risk, floor, ceiling and test risk (± standard error) at the chosen one, and by how much its "
+        f"test risk is above the least. {'; '.join(about)}.",
+    )
+
+
 def _results(root: Path | None) -> Path:
     """The folder of committed results."""
     return (root or Project.find().root) / "results"

@@ -39,7 +39,7 @@ class EquivariantMMSE(MixtureEstimator):
     def _make_features(self) -> Features[Any]:
         B = self.pre_inverse
         if isinstance(B, (DiagonalPreInverse, CirculantPreInverse)):
-            return TranslatedImageFeatures(B, self.shape, self.device)
+            return TranslatedImageFeatures(B, self.target_shape, self.device)
         assert isinstance(B, DensePreInverse), type(B)
-        covering = max(self.shape[1:]) | 1  # odd
-        return PositionFeatures(B, self.shape, covering, self.device)
+        covering = max(self.target_shape[1:]) | 1  # odd
+        return PositionFeatures(B, self.target_shape, covering, self.device)

@@ -44,7 +44,7 @@ class Features(ABC, Generic[EngineT]):
         rank: (n,) float64, the rank of Q_m, for one channel.
         log_pdet: (n,) float64, the logarithm of pdet(Q_m), for one channel, where the logits leave it out.
         state_shape: rows and channels of the state of one query.
-        shape: channels, height and width of what is returned.
+        shape: channels K of the targets, height and width of what is returned.
     """
 
     engines: ClassVar[tuple[str, ...]]
@@ -61,7 +61,15 @@ class Features(ABC, Generic[EngineT]):
 
     @abstractmethod
     def accumulate(
-        self, engine: EngineT, state: SoftmaxState, queries: Tensor, z: Tensor, x: Tensor, scale: Tensor, first: int
+        self,
+        engine: EngineT,
+        state: SoftmaxState,
+        queries: Tensor,
+        z: Tensor,
+        t: Tensor,
+        scale: Tensor,
+        first: int,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """Merge a block of training images into the state.
 
@@ -70,12 +78,11 @@ class Features(ABC, Generic[EngineT]):
             state: the sums so far, (Q, rows of the state).
             queries: the features of the queries.
             z: `B A x` of the training images, (B, C, H, W).
-            x: the clean training images, (B, C, H, W).
+            t: what is averaged, (B, K, H, W): the clean training images, or other targets.
             scale: (Q,), `1 / (2 sigma^2)`.
             first: the number of the first image of the block.
+            exclude: (Q,) int64, the number of the image that is left out of each query, -1 for none.
         """
-
-    excludes: ClassVar[bool] = False  # whether `accumulate` takes `exclude`, the image left out of each query
 
     def for_queries(self, sides: tuple[int, int]) -> Features[EngineT]:
         """The same for queries of other sides than the training images; raises ValueError where there is none."""
@@ -91,7 +98,7 @@ class Features(ABC, Generic[EngineT]):
 
     @abstractmethod
     def images(self, values: Tensor) -> Tensor:
-        """Values (Q, n, channels of the state) as images (Q, C, H, W)."""
+        """Values (Q, n, channels of the state) as images (Q, K, H, W)."""
 
     @abstractmethod
     def maps(self, values: Tensor) -> Tensor:
@@ -109,7 +116,7 @@ class PatchFeatures(Features[EngineT]):
         self.shape = shape
 
     def images(self, values: Tensor) -> Tensor:
-        """(Q, H*W, C) -> (Q, C, H, W)."""
+        """(Q, H*W, K) -> (Q, K, H, W)."""
         return values.transpose(1, 2).reshape(len(values), *self.shape)
 
     def maps(self, values: Tensor) -> Tensor:

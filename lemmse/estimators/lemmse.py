@@ -17,6 +17,7 @@ from lemmse.estimators.features import PatchFeatures, Shape
 from lemmse.estimators.mixture import MixtureEstimator
 from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.positions import PositionFeatures
+from lemmse.estimators.targets import Targets
 from lemmse.estimators.training_images import Images
 from lemmse.estimators.whitening import WhitenedFeatures
 from lemmse.physics.operators import Physics
@@ -37,6 +38,9 @@ class LocalEquivariantMMSE(MixtureEstimator):
             border pattern compete.
         tikhonov_lambda: lambda of "tikhonov".
         rtol: singular values of A below rtol of the largest count as zero in "pinv".
+        targets: what is estimated in place of x: (N, K, H, W), one target for each image, or a function that makes them
+            of a batch of clean images. They are on the scale of pixels: float32 is exact for values of order 1. Sums
+            take 8 of the K channels at a time.
         engine: "auto" takes the first of these that serves: "numba" (CPU, float32), "triton" (CUDA, float32), "torch"
             for masks and the identity; "mixed" (CPU, float32), "gemm" for a circulant B; "position" for a matrix.
         chunk_size: training images in a block, which bounds the memory.
@@ -65,6 +69,7 @@ class LocalEquivariantMMSE(MixtureEstimator):
         padding: str = "circular",
         tikhonov_lambda: float = 1e-2,
         rtol: float = 1e-6,
+        targets: Targets | None = None,
         engine: str = "auto",
         chunk_size: int | None = None,
     ) -> None:
@@ -78,12 +83,28 @@ class LocalEquivariantMMSE(MixtureEstimator):
             pre_inverse=pre_inverse,
             tikhonov_lambda=tikhonov_lambda,
             rtol=rtol,
+            targets=targets,
             engine=engine,
             chunk_size=chunk_size,
         )
 
+    def rebuilt(
+        self, images: Images, targets: Targets | None = None, patch_size: int | None = None
+    ) -> LocalEquivariantMMSE:
+        """The same estimator over another data set, with its targets, or of another P; raises as the class does."""
+        return LocalEquivariantMMSE(
+            images,
+            self.physics,
+            patch_size=self.patch_size if patch_size is None else patch_size,
+            padding=self.padding,
+            targets=targets,
+            engine=self._asked,
+            chunk_size=self.chunk_size,
+            **self.pre_inverse_options,
+        )
+
     def _make_features(self) -> PatchFeatures[Any]:
-        return patch_features(self.pre_inverse, self.shape, self.patch_size, self.padding, self.device)
+        return patch_features(self.pre_inverse, self.target_shape, self.patch_size, self.padding, self.device)
 
 
 def patch_features(

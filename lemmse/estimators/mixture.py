@@ -6,7 +6,6 @@ up to the `Features` of the estimator, how it is summed up to the engine that se
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Self
@@ -30,6 +29,7 @@ from lemmse.engines.registry import ENGINES, Engine, Task, choose_engine
 from lemmse.engines.state import SoftmaxState
 from lemmse.estimators.features import CENTRE, Features
 from lemmse.estimators.posterior import PartialSum, Posterior, log_density
+from lemmse.estimators.targets import Targets, TrainingTargets
 from lemmse.estimators.training_images import Images, TrainingImages
 from lemmse.physics.foreign import adopted, noise_level
 from lemmse.physics.operators import Denoising, Physics, check_gaussian
@@ -37,6 +37,7 @@ from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
 _ROWS = 1 << 16  # query pixels in flight
 _NUMBERS = 1 << 22  # features of queries times training images in flight
+_CHANNELS = 8  # of the targets, in as many rows
 _SOURCES = 1 << 27  # sources of all query pixels: each takes 28 to 32 bytes
 
 
@@ -51,6 +52,7 @@ class MixtureEstimator(nn.Module):
         features: what is compared, and who competes.
         engine: the name of the engine that serves.
         shape: channels, height and width of the images.
+        target_shape: channels K, height and width of the targets.
         dtype: the dtype of the images, and of what is returned.
         device: the device of the images.
         z_channels: the channels of `z = B y`.
@@ -69,6 +71,7 @@ class MixtureEstimator(nn.Module):
         pre_inverse: str = "identity",
         tikhonov_lambda: float = 1e-2,
         rtol: float = 1e-6,
+        targets: Targets | None = None,
         engine: str = "auto",
         chunk_size: int | None = None,
     ) -> None:
@@ -77,7 +80,9 @@ class MixtureEstimator(nn.Module):
         self._data = TrainingImages(images)
         first = self._data.first
         physics = adopted(physics, first)
+        self._targets = TrainingTargets(targets, self._data)
         self.shape, self.dtype, self.device = self._data.shape, self._data.dtype, self._data.device
+        self.target_shape = self._targets.shape
         self.physics = physics
         self.pre_inverse_name = pre_inverse
         self.pre_inverse_options: dict[str, Any] = {
@@ -104,12 +109,17 @@ class MixtureEstimator(nn.Module):
         """The data set, as it was given."""
         return self._data.given
 
+    @property
+    def targets(self) -> Targets | None:
+        """What is estimated in place of the images, as it was given."""
+        return self._targets.given
+
     @abstractmethod
     def _make_features(self) -> Features[Any]:
-        """What this estimator compares, made of `pre_inverse` and `shape` on `device`."""
+        """What this estimator compares, made of `pre_inverse` and `target_shape` on `device`."""
 
     def forward(self, y: Tensor, sigma: float | Tensor) -> Tensor:
-        """The estimate `x_hat(y)`: measurements (Q, C, H, W) -> images (Q, C, H, W). See `posterior`.
+        """The estimate `x_hat(y)`: measurements (Q, C, H, W) -> images (Q, K, H, W). See `posterior`.
 
         As a denoiser of deepinv it also takes a sigma of shape (1,) for all images, and as a reconstructor the physics
         in place of sigma, whose `noise_model.sigma` is then taken.
@@ -145,9 +155,9 @@ class MixtureEstimator(nn.Module):
         self._check_top_k(top_k, len(y), features)
         sigma = check_sigma_range(check_sigma(sigma, len(y), y).double())
         exclude = None if exclude is None else check_exclude(exclude, len(y)).to(self.device)
-        alone = exclude is not None and not features.excludes
-        group = 1 if alone else max(1, _ROWS // math.prod(features.shape[1:]))
-        needed = y.requires_grad or sigma.requires_grad or self._data.requires_grad
+        channels, height, width = features.shape
+        group = max(1, _ROWS // (height * width * -(-channels // _CHANNELS)))
+        needed = any(given.requires_grad for given in (y, sigma, self._data, self._targets))
         differentiable = torch.is_grad_enabled() and needed
         y = _recordable(y) if differentiable else y
         engine = ENGINES[self._engine_for(differentiable)]
@@ -159,6 +169,7 @@ class MixtureEstimator(nn.Module):
                 for at in groups
             ]
         count, excluded = parts[0][1], torch.zeros_like(sigma, dtype=torch.int64)
+        self._targets.check_count(count)
         if exclude is not None:
             excluded = (exclude >= 0).long()
             self._check_left(exclude, count)
@@ -207,8 +218,8 @@ class MixtureEstimator(nn.Module):
         return choose_engine(self.features.engines, self._task(differentiable=True), self._asked)
 
     def _task(self, differentiable: bool = False) -> Task:
-        """What an engine has to serve: channels of x and z, sides with what padding adds."""
-        shape = (max(self.shape[0], self.z_channels), *self.features.sides)
+        """What an engine has to serve: channels of t and z, sides with what padding adds."""
+        shape = (max(self.target_shape[0], self.z_channels), *self.features.sides)
         return Task(shape, self.dtype, self.device, differentiable)
 
     def _sum(
@@ -227,18 +238,17 @@ class MixtureEstimator(nn.Module):
         held = queries[0].numel() if engine.streams else queries.numel()
         whole = self._unchanged and engine.in_place  # nothing is made of a batch: no need to split it
         chunk = self.chunk_size or (None if whole else max(1, _NUMBERS // max(1, held)))
+        most = min((size for size in (chunk, self._targets.most) if size), default=None)
         kernel = engine.load()
-        options = {"exclude": exclude} if exclude is not None and features.excludes else {}
-        absent = -1 if exclude is None or features.excludes else int(exclude)  # the image that these queries do without
         first = 0
         for batch in self._data:
-            for whole_block in batch.split(chunk or len(batch)):
-                for block, start in _without(whole_block, first, absent):
-                    block = _recordable(block) if torch.is_grad_enabled() else block
-                    z = block if self._unchanged else self._signal(block)
-                    with progress_of_block(len(block)):
-                        state = features.accumulate(kernel, state, queries, z, block, scale, start, **options)
-                first += len(whole_block)
+            for block in batch.split(most or len(batch)):
+                block = _recordable(block) if torch.is_grad_enabled() else block
+                z = block if self._unchanged else self._signal(block)
+                t = self._targets(block, first)
+                with progress_of_block(len(block)):
+                    state = features.accumulate(kernel, state, queries, z, t, scale, first, exclude)
+                first += len(block)
         return state, first
 
     def _features_for(self, query_shape: tuple[int, ...]) -> Features[Any]:
@@ -304,14 +314,6 @@ class MixtureEstimator(nn.Module):
             f"{type(self).__name__}({self._data}, {type(self.physics).__name__}, "
             f"pre_inverse={self.pre_inverse_name!r}{patch}, {self.dtype} on {self.device}, engine={self.engine!r})"
         )
-
-
-def _without(block: Tensor, first: int, absent: int) -> list[tuple[Tensor, int]]:
-    """A block of images, numbered from `first` on, without the image `absent`: parts and the numbers they start at."""
-    at = absent - first
-    if not 0 <= at < len(block):
-        return [(block, first)]
-    return [(part, start) for part, start in ((block[:at], first), (block[at + 1 :], absent + 1)) if len(part)]
 
 
 def _recordable(values: Tensor) -> Tensor:

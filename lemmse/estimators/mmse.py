@@ -29,4 +29,4 @@ class MMSE(MixtureEstimator):
     """
 
     def _make_features(self) -> WholeImageFeatures:
-        return WholeImageFeatures(self.pre_inverse, self.shape, self.device)
+        return WholeImageFeatures(self.pre_inverse, self.target_shape, self.device)

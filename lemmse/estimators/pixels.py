@@ -42,7 +42,6 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numba", "triton", "torch")
-    excludes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -103,17 +102,17 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
         state: SoftmaxState,
         queries: Tensor,
         z: Tensor,
-        x: Tensor,
+        t: Tensor,
         scale: Tensor,
         first: int,
         exclude: Tensor | None = None,
     ) -> SoftmaxState:
-        """As `Features.accumulate`; exclude: (Q,) int64, the image left out of each query, -1 for none."""
+        """As `Features.accumulate`."""
         return engine.accumulate(
             state,
-            queries.to(x.dtype),
-            (self.framed(z / self.scale) * self.mask).to(x.dtype),
-            self.framed(x - CENTRE),
+            queries.to(t.dtype),
+            (self.framed(z / self.scale) * self.mask).to(t.dtype),
+            self.framed(t - CENTRE),
             scale,
             patch_size=self.patch_size,
             query_strata=self.query_strata,

@@ -75,14 +75,15 @@ class PositionFeatures(PatchFeatures[PositionEngine]):
         state: SoftmaxState,
         queries: Tensor,
         z: Tensor,
-        x: Tensor,
+        t: Tensor,
         scale: Tensor,
         first: int,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """As `Features.accumulate`, one stratum after the other."""
         keys = self(z)
         sources = numbered(self._places, first, len(z))
-        values = (x - CENTRE).flatten(2).transpose(1, 2)
+        values = (t - CENTRE).flatten(2).transpose(1, 2)
         channels = z.shape[1]
         for positions in self.strata:
             inverse = self.inverse[positions]
@@ -95,5 +96,6 @@ class PositionFeatures(PatchFeatures[PositionEngine]):
                 log_pdet=channels * self.key_log_pdet[positions],
                 sources=sources[:, positions],
                 positions=positions,
+                exclude=exclude,
             )
         return state

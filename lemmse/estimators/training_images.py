@@ -39,6 +39,7 @@ class TrainingImages:
         shape: channels, height and width of an image.
         dtype: float32 or float64.
         device: where the images are.
+        shuffled: whether they are a DataLoader that gives another order on every pass.
     """
 
     def __init__(self, images: Images) -> None:
@@ -49,7 +50,9 @@ class TrainingImages:
         channels, height, width = self.first.shape[1:]
         self.shape = (channels, height, width)
         self.dtype, self.device = self.first.dtype, self.first.device
-        if isinstance(images, DataLoader) and (sampler := shuffling_sampler(images)):
+        sampler = shuffling_sampler(images) if isinstance(images, DataLoader) else None
+        self.shuffled = sampler is not None
+        if sampler is not None:
             warnings.warn(
                 f"images is a DataLoader that shuffles ({sampler}): each pass numbers the images anew, so the sources "
                 "of a posterior (indices) mean nothing; use a DataLoader with shuffle=False",

@@ -74,17 +74,19 @@ class WhitenedFeatures(PatchFeatures[FeatureEngine]):
         state: SoftmaxState,
         queries: Tensor,
         z: Tensor,
-        x: Tensor,
+        t: Tensor,
         scale: Tensor,
         first: int,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """As `Features.accumulate`, a few training images at a time, so that their features stay in the cache."""
         share = max(1, _FEATURES // (len(self._places) * queries.shape[-1]))
 
         def block(start: int) -> Block:
-            signals, clean = z[start : start + share], x[start : start + share]
+            signals, targets = z[start : start + share], t[start : start + share]
             keys = self(signals).flatten(0, 1)
-            values = clean.flatten(2).transpose(1, 2).flatten(0, 1)
-            return keys, values, numbered(self._places, first + start, len(clean)).flatten(0, 1)
+            values = targets.flatten(2).transpose(1, 2).flatten(0, 1)
+            return keys, values, numbered(self._places, first + start, len(targets)).flatten(0, 1)
 
-        return engine.accumulate(state, queries, map(block, range(0, len(z), share)), scale, centre=CENTRE)
+        blocks = map(block, range(0, len(z), share))
+        return engine.accumulate(state, queries, blocks, scale, centre=CENTRE, exclude=exclude)

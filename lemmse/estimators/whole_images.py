@@ -18,7 +18,7 @@ from lemmse.physics.preinverse import CirculantPreInverse, DiagonalPreInverse, P
 
 
 class ImageFeatures(Features[EngineT]):
-    """One softmax for the whole query: its state has one row, and C*H*W channels."""
+    """One softmax for the whole query: its state has one row, and K*H*W channels."""
 
     def __init__(self, pre_inverse: PreInverse, shape: Shape, competing: int, device: torch.device) -> None:
         channels, height, width = shape
@@ -34,7 +34,7 @@ class ImageFeatures(Features[EngineT]):
         return self.pre_inverse.whiten(z)
 
     def images(self, values: Tensor) -> Tensor:
-        """(Q, 1, C*H*W) -> (Q, C, H, W)."""
+        """(Q, 1, K*H*W) -> (Q, K, H, W)."""
         return values.reshape(len(values), *self.shape)
 
     def maps(self, values: Tensor) -> Tensor:
@@ -65,13 +65,15 @@ class WholeImageFeatures(ImageFeatures[FeatureEngine]):
         state: SoftmaxState,
         queries: Tensor,
         z: Tensor,
-        x: Tensor,
+        t: Tensor,
         scale: Tensor,
         first: int,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """As `Features.accumulate`."""
-        block = (self(z).flatten(1), x.flatten(1), numbered(self._untranslated, first, len(z))[:, 0])
-        return engine.accumulate(state, queries.flatten(1)[:, None], [block], scale, centre=CENTRE)
+        block = (self(z).flatten(1), t.flatten(1), numbered(self._untranslated, first, len(z))[:, 0])
+        rows = queries.flatten(1)[:, None]
+        return engine.accumulate(state, rows, [block], scale, centre=CENTRE, exclude=exclude)
 
 
 class TranslatedImageFeatures(ImageFeatures[TranslationEngine]):
@@ -96,9 +98,12 @@ class TranslatedImageFeatures(ImageFeatures[TranslationEngine]):
         state: SoftmaxState,
         queries: Tensor,
         z: Tensor,
-        x: Tensor,
+        t: Tensor,
         scale: Tensor,
         first: int,
+        exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """As `Features.accumulate`."""
-        return engine.accumulate(state, queries, self(z), x - CENTRE, scale, shifts=self.shifts, first_image=first)
+        return engine.accumulate(
+            state, queries, self(z), t - CENTRE, scale, shifts=self.shifts, first_image=first, exclude=exclude
+        )

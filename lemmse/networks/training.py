@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from lemmse.checks import check_batch, check_choice, check_count, check_images, check_positive
+from lemmse.checks import check_choice, check_count, check_images, check_positive
+from lemmse.estimators.targets import Targets, targets_of
 from lemmse.files import writable_folder, write_atomically
 from lemmse.networks.architectures import Solver
 from lemmse.networks.measurements import Measurement, NoiseLevels
@@ -36,7 +37,6 @@ REPORT_STEPS = 20  # how often the loss is looked at
 LOSSES = ("squared", "absolute")
 WEIGHTINGS = ("uniform", "inverse_error")
 
-Targets = Tensor | Callable[[Tensor], Tensor]
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
@@ -260,29 +260,6 @@ def _weights(net: Solver, levels: NoiseLevels, loss: str, weighting: str) -> Cal
 
     mean_error = expected_error(levels.grid(net.input_mean.device, net.input_mean.dtype)).mean()
     return lambda sigma: mean_error / expected_error(sigma)
-
-
-def targets_of(images: Tensor, targets: Targets | None) -> Tensor:
-    """The targets t, (N, K, H, W), of clean images: the images themselves, a tensor, or the values of a function.
-
-    Raises:
-        ValueError: if they are not one finite image of the same height and width for each image.
-    """
-    if targets is None:
-        return images
-    if callable(targets) and not isinstance(targets, Tensor):
-        parts = [targets(part) for part in images.split(1000)]
-        for part in parts:
-            check_batch(part, "the values of targets")
-        values = torch.cat(parts)
-    else:
-        values = check_batch(targets, "targets")
-    if len(values) != len(images) or values.shape[2:] != images.shape[2:]:
-        raise ValueError(
-            f"targets must be (N, K, H, W) with N, H and W of the images {tuple(images.shape)}, "
-            f"got {tuple(values.shape)}"
-        )
-    return values.to(images.device, images.dtype)
 
 
 def _check_channels(net: Solver, signal: Tensor, wanted: Tensor, targets: Targets | None) -> None:

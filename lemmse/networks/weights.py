@@ -21,9 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lemmse.checks import check_choice, check_count, check_images
+from lemmse.estimators.targets import Targets, targets_of
 from lemmse.files import cache_folder, one_at_a_time, writable_folder, write_atomically
 from lemmse.networks.architectures import ARCHITECTURES, Solver
-from lemmse.networks.training import RECIPE, OtherRunError, Targets, targets_of, train
+from lemmse.networks.training import RECIPE, OtherRunError, train
 from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Linear, Physics
 
 COMMITTED = Path(__file__).parents[2] / "results" / "weights"  # of a checkout; an installed wheel has none
