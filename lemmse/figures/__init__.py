@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lemmse.figures.border import border_reach, strata
 from lemmse.figures.density import deciles_over_steps, density_maps, error_over_surprisal
 from lemmse.figures.inverses import competitors, covariances, input_lines, note_input
 from lemmse.figures.lines import (
@@ -16,6 +17,7 @@ from lemmse.figures.lines import (
 from lemmse.figures.maps import cell_maps, patch_size_choice, risks_over_count
 from lemmse.figures.pictures import (
     draw_image,
+    drawn_from_noise,
     gallery,
     magnified_difference,
     note_distance,
@@ -33,6 +35,7 @@ __all__ = [
     "OTHERS",
     "STYLES",
     "agreement",
+    "border_reach",
     "cell_maps",
     "competitors",
     "control_lines",
@@ -41,6 +44,7 @@ __all__ = [
     "deciles_over_steps",
     "density_maps",
     "draw_image",
+    "drawn_from_noise",
     "error_over_surprisal",
     "gallery",
     "input_lines",
@@ -62,6 +66,7 @@ __all__ = [
     "risks_over_count",
     "rounded",
     "save_figure",
+    "strata",
     "style",
     "sweep_lines",
     "votes",
