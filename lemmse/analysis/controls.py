@@ -18,6 +18,7 @@ distribution that counts there, and not which images were drawn from it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,12 +55,17 @@ def patch_size_control(patch_size: int) -> str:
 
 def with_patch_size(formula: LocalEquivariantMMSE, patch_size: int) -> LocalEquivariantMMSE:
     """The same formula for another patch size."""
-    return LocalEquivariantMMSE(formula.images, formula.physics, patch_size=patch_size, **formula.pre_inverse_options)
+    return LocalEquivariantMMSE(formula.images, formula.physics, patch_size=patch_size, **_options(formula))
 
 
 def with_images(formula: LocalEquivariantMMSE, images: Tensor) -> LocalEquivariantMMSE:
     """The same formula for other images (N, C, H, W)."""
-    return LocalEquivariantMMSE(images, formula.physics, patch_size=formula.patch_size, **formula.pre_inverse_options)
+    return LocalEquivariantMMSE(images, formula.physics, patch_size=formula.patch_size, **_options(formula))
+
+
+def _options(formula: LocalEquivariantMMSE) -> dict[str, Any]:
+    """What a formula with another patch size or other images shares with this one."""
+    return {**formula.pre_inverse_options, **formula.noise_options}
 
 
 class NonLocalMeans:

@@ -75,6 +75,14 @@ class Features(ABC, Generic[EngineT]):
             first: the number of the first image of the block.
         """
 
+    def compared(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """The features of queries z at the noise levels (Q,), and the scale of their distances, `1 / (2 sigma^2)`."""
+        return self(z), 1 / (2 * level.square())
+
+    def normalized(self, state: SoftmaxState, z: Tensor, level: Tensor) -> SoftmaxState:
+        """The state of queries z with what their logits still lack: nothing, for white noise."""
+        return state
+
     excludes: ClassVar[bool] = False  # whether `accumulate` takes `exclude`, the image left out of each query
 
     def for_queries(self, sides: tuple[int, int]) -> Features[EngineT]:
