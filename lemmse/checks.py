@@ -154,26 +154,27 @@ def check_size(values: Tensor, name: str) -> Tensor:
     return values
 
 
-def check_sigma(sigma: float | Tensor, count: int, like: Tensor) -> Tensor:
+def check_sigma(sigma: float | Tensor, count: int, like: Tensor, name: str = "sigma") -> Tensor:
     """Return sigma as a (count,) tensor with the real dtype and the device of `like`.
 
-    sigma is a number, a 0-d tensor or a (count,) tensor, finite and positive: the noise standard deviation.
+    sigma is a number, a 0-d tensor or a (count,) tensor, finite and positive: the noise standard deviation, or another
+    noise level by its `name`.
     """
     import torch
 
     if isinstance(sigma, bool) or not isinstance(sigma, (Real, torch.Tensor)):
-        raise ValueError(f"sigma must be a number or a ({count},) tensor, got {shown(sigma)}")
+        raise ValueError(f"{name} must be a number or a ({count},) tensor, got {shown(sigma)}")
     if not isinstance(sigma, torch.Tensor):
         sigma = torch.tensor(as_float(sigma), dtype=torch.float64, device="cpu")
-    values = check_tensor(sigma, "sigma")
+    values = check_tensor(sigma, name)
     if values.is_complex() or values.dtype == torch.bool:
-        raise ValueError(f"sigma must be real, got dtype {values.dtype}")
+        raise ValueError(f"{name} must be real, got dtype {values.dtype}")
     if values.ndim > 1 or (values.ndim == 1 and len(values) != count):
-        raise ValueError(f"sigma must be a number or of shape ({count},), one per image, got {tuple(values.shape)}")
+        raise ValueError(f"{name} must be a number or of shape ({count},), one per image, got {tuple(values.shape)}")
     values = values.to(device=like.device, dtype=like.real.dtype if like.is_complex() else like.dtype)
     bad = ~(torch.isfinite(values) & (values > 0))
     if bool(bad.any()):
-        raise ValueError(f"sigma must be finite and positive, got {values[bad].flatten()[0].item()}")
+        raise ValueError(f"{name} must be finite and positive, got {values[bad].flatten()[0].item()}")
     return values.expand(count)
 
 
@@ -192,10 +193,26 @@ def check_exclude(exclude: Tensor, count: int) -> Tensor:
     return exclude
 
 
-def check_sigma_range(sigma: Tensor) -> Tensor:
+def check_sigma_map(sigma: Tensor, like: Tensor) -> Tensor:
+    """Return a map (Q, 1, H, W) of standard deviations in the dtype and on the device of images `like` (Q, C, H, W)."""
+    import torch
+
+    shape = (len(like), 1, *like.shape[2:])
+    if sigma.is_complex() or sigma.dtype == torch.bool:
+        raise ValueError(f"sigma must be real, got dtype {sigma.dtype}")
+    if tuple(sigma.shape) != shape:
+        raise ValueError(f"a map of sigma must be of shape {shape}, one for each image, got {tuple(sigma.shape)}")
+    values = sigma.to(device=like.device, dtype=like.dtype)
+    bad = ~(torch.isfinite(values) & (values > 0))
+    if bool(bad.any()):
+        raise ValueError(f"sigma must be finite and positive, got {values[bad].flatten()[0].item()}")
+    return values
+
+
+def check_sigma_range(sigma: Tensor, name: str = "sigma") -> Tensor:
     """Return the noise levels if they lie within `SIGMAS`."""
     least, most = SIGMAS
     wrong = (sigma < 0.99 * least) | (sigma > 1.01 * most)  # float32 rounds the limits
     if bool(wrong.any()):
-        raise ValueError(f"sigma must be between {least:g} and {most:g}, got {sigma[wrong][0].item():g}")
+        raise ValueError(f"{name} must be between {least:g} and {most:g}, got {sigma[wrong][0].item():g}")
     return sigma

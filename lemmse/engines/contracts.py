@@ -3,6 +3,9 @@
 Every one merges a block of training images into a `SoftmaxState` and returns the new state. The logit of a pair
 is `-scale * D`, with `scale = 1 / (2 sigma^2)` of each query and D a squared distance of features; the values are the
 clean pixels. The module of the plain engine states what the arguments mean.
+
+A `BoxEngine` may also serve noise that is not Gaussian: then D is a sum over the window of a bilinear form of a pixel,
+`q[0] + sum_f q[1 + f] a[f]`, whose terms an estimator chooses. A pair whose D is at least `IMPOSSIBLE` has weight 0.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ from torch import Tensor
 
 from lemmse.engines.state import SoftmaxState
 
+IMPOSSIBLE = 5e7  # the least D of a pair of probability 0, for bilinear forms; that of others is far below
+
 Block = tuple[Tensor, Tensor, Tensor]  # keys (K, F), values (K, C) and sources (K, 3) int64
 
 
 class BoxEngine(Protocol):
-    """D is a sum over the window of squared differences of pixels: see `plain.box`."""
+    """D is a sum over the window of squared differences of pixels, or of a bilinear form of them: see `plain.box`."""
 
     def accumulate(
         self,
@@ -33,6 +38,7 @@ class BoxEngine(Protocol):
         key_strata: Tensor,
         first_image: int,
         exclude: Tensor | None = None,
+        bilinear: bool = False,
     ) -> SoftmaxState:
         """Merge all pairs of query positions and key positions of one stratum."""
 

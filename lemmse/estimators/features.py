@@ -84,6 +84,14 @@ class Features(ABC, Generic[EngineT]):
             exclude: (Q,) int64, the number of the image that is left out of each query, -1 for none.
         """
 
+    def compared(self, z: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+        """The features of queries z at the noise levels (Q,), and the scale of their distances, `1 / (2 sigma^2)`."""
+        return self(z), 1 / (2 * level.square())
+
+    def normalized(self, state: SoftmaxState, z: Tensor, level: Tensor) -> SoftmaxState:
+        """The state of queries z with what their logits still lack: nothing, for white noise."""
+        return state
+
     def for_queries(self, sides: tuple[int, int]) -> Features[EngineT]:
         """The same for queries of other sides than the training images; raises ValueError where there is none."""
         height, width = self.sides

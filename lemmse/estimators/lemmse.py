@@ -11,17 +11,27 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from lemmse.checks import check_choice, check_patch_size
-from lemmse.estimators.features import PatchFeatures, Shape
+from lemmse.checks import check_choice, check_patch_size, check_sigma, check_sigma_map, check_sigma_range
+from lemmse.estimators.features import Features, PatchFeatures, Shape
 from lemmse.estimators.mixture import MixtureEstimator
 from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.positions import PositionFeatures
+from lemmse.estimators.scored_pixels import ScoredPixelFeatures
+from lemmse.estimators.scores import GaussianMapScore, Score, score_of
 from lemmse.estimators.targets import Targets
 from lemmse.estimators.training_images import Images
 from lemmse.estimators.whitening import WhitenedFeatures
+from lemmse.physics.noise import check_noise
 from lemmse.physics.operators import Physics
-from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse, PreInverse
+from lemmse.physics.preinverse import (
+    CirculantPreInverse,
+    DensePreInverse,
+    DiagonalPreInverse,
+    IdentityPreInverse,
+    PreInverse,
+)
 
 
 class LocalEquivariantMMSE(MixtureEstimator):
@@ -41,6 +51,10 @@ class LocalEquivariantMMSE(MixtureEstimator):
         targets: what is estimated in place of x: (N, K, H, W), one target for each image, or a function that makes them
             of a batch of clean images. They are on the scale of pixels: float32 is exact for values of order 1. Sums
             take 8 of the K channels at a time.
+        noise: the law of the measurements, "gaussian"; or, with the identity, "poisson", `y ~ Poisson(rate (A x + b))`
+            (counts, which may be fractional); "gamma", speckle of mean A x; or "bernoulli", ones with the probability
+            A x. The noise level that the estimator is called with is then the rate, the number of looks, or ignored.
+        background: b, the mean count of the background per unit rate, for "poisson".
         engine: "auto" takes the first of these that serves: "numba" (CPU, float32), "triton" (CUDA, float32), "torch"
             for masks and the identity; "mixed" (CPU, float32), "gemm" for a circulant B; "position" for a matrix.
         chunk_size: training images in a block, which bounds the memory.
@@ -48,7 +62,10 @@ class LocalEquivariantMMSE(MixtureEstimator):
     Raises:
         ValueError: for bad input.
 
-    Source: arXiv 2601.10334.
+    With Gaussian noise and the identity, sigma may also be a map (Q, 1, H, W) for each query, which the network is
+    given and whose law translations do not change: all positions compete.
+
+    Source: arXiv 2601.10334; other laws of the noise: `lemmse.estimators.scores`.
 
     Example:
         >>> import torch, lemmse
@@ -70,9 +87,14 @@ class LocalEquivariantMMSE(MixtureEstimator):
         tikhonov_lambda: float = 1e-2,
         rtol: float = 1e-6,
         targets: Targets | None = None,
+        noise: str = "gaussian",
+        background: float = 0.0,
         engine: str = "auto",
         chunk_size: int | None = None,
     ) -> None:
+        self.noise, self.background = check_noise(noise, background)
+        if noise != "gaussian" and pre_inverse != "identity":
+            raise ValueError(f"noise {noise!r} needs pre_inverse 'identity', got {pre_inverse!r}")
         self.patch_size = check_patch_size(patch_size)
         self.padding = check_choice(padding, ("circular", "zeros"), "padding")
         if padding == "zeros" and pre_inverse != "identity":
@@ -101,10 +123,43 @@ class LocalEquivariantMMSE(MixtureEstimator):
             engine=self._asked,
             chunk_size=self.chunk_size,
             **self.pre_inverse_options,
+            **self.noise_options,
         )
 
+    @property
+    def noise_options(self) -> dict[str, Any]:
+        """The arguments that say which law the noise has."""
+        return {"noise": self.noise, "background": self.background}
+
     def _make_features(self) -> PatchFeatures[Any]:
-        return patch_features(self.pre_inverse, self.target_shape, self.patch_size, self.padding, self.device)
+        score = score_of(self.noise, self.background)
+        if score is None:
+            return patch_features(self.pre_inverse, self.target_shape, self.patch_size, self.padding, self.device)
+        return self._scored(score)
+
+    def _scored(self, score: Score) -> ScoredPixelFeatures:
+        """Features for noise that is independent from pixel to pixel; raises ValueError where it is not."""
+        if not isinstance(self.pre_inverse, IdentityPreInverse) or self.query_dtype.is_complex:
+            raise ValueError(
+                f"noise that is not white needs pre_inverse 'identity' and measurements that are real images, got "
+                f"{self.pre_inverse_name!r} and measurements in {self.query_dtype}"
+            )
+        return ScoredPixelFeatures(
+            self.pre_inverse, self.target_shape, self.patch_size, self.padding, self.device, score
+        )
+
+    def _check_level(self, level: float | Tensor, y: Tensor) -> Tensor:
+        if self.noise == "gaussian" and isinstance(level, Tensor) and level.ndim > 1:
+            return check_sigma_range(check_sigma_map(level, y).double())
+        score = score_of(self.noise, self.background)
+        name = "sigma" if score is None else score.level
+        return check_sigma_range(check_sigma(level, len(y), y, name).double(), name)
+
+    def _features_for(self, query_shape: tuple[int, ...], level: Tensor) -> Features[Any]:
+        if level.ndim == 1:
+            return super()._features_for(query_shape, level)
+        features = self._scored(GaussianMapScore())
+        return features if query_shape == self.query_shape else features.for_queries((query_shape[1], query_shape[2]))
 
 
 def patch_features(

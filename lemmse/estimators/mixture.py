@@ -60,6 +60,7 @@ class MixtureEstimator(nn.Module):
 
     features: Features[Any]
     engine: str
+    noise: str = "gaussian"
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -93,7 +94,8 @@ class MixtureEstimator(nn.Module):
         self.pre_inverse = build_pre_inverse(
             physics, pre_inverse, self.shape[1:], tikhonov_lambda=tikhonov_lambda, rtol=rtol
         )
-        check_gaussian(physics)
+        if self.noise == "gaussian":
+            check_gaussian(physics)
         probe = physics.A(first[:1])
         self.query_shape, self.query_dtype = tuple(probe.shape[1:]), probe.dtype
         z = check_batch(self.pre_inverse(probe), "B A x")
@@ -151,9 +153,9 @@ class MixtureEstimator(nn.Module):
         Arguments as for `posterior`, which is `finish(partial(...))`; exclude counts the images of this estimator.
         """
         self._check_query(y)
-        features = self._features_for(tuple(y.shape[1:]))
+        sigma = self._check_level(sigma, y)
+        features = self._features_for(tuple(y.shape[1:]), sigma)
         self._check_top_k(top_k, len(y), features)
-        sigma = check_sigma_range(check_sigma(sigma, len(y), y).double())
         exclude = None if exclude is None else check_exclude(exclude, len(y)).to(self.device)
         channels, height, width = features.shape
         group = max(1, _ROWS // (height * width * -(-channels // _CHANNELS)))
@@ -168,7 +170,7 @@ class MixtureEstimator(nn.Module):
                 self._sum(features, y[at], sigma[at], top_k, engine, None if exclude is None else exclude[at])
                 for at in groups
             ]
-        count, excluded = parts[0][1], torch.zeros_like(sigma, dtype=torch.int64)
+        count, excluded = parts[0][1], torch.zeros(len(y), dtype=torch.int64, device=self.device)
         self._targets.check_count(count)
         if exclude is not None:
             excluded = (exclude >= 0).long()
@@ -186,8 +188,10 @@ class MixtureEstimator(nn.Module):
         layout = tuple(partial.state.s1.shape[1:])
         same = partial.shape == self.shape
         features = self.features
-        if same and partial.sides != features.shape[1:]:
-            features = features.for_queries(partial.sides)
+        if same:
+            unchanged = partial.sides == features.shape[1:]
+            query_shape = self.query_shape if unchanged else (self.query_shape[0], *partial.sides)
+            features = self._features_for(query_shape, partial.sigma)
         if not same or layout != features.state_shape:
             rows, channels = features.state_shape
             raise ValueError(
@@ -200,7 +204,7 @@ class MixtureEstimator(nn.Module):
             pairs=(partial.count - partial.excluded)[:, None] * features.competing,
             rank=self.z_channels * features.rank,
             log_pdet=self.z_channels * features.log_pdet,
-            sigma=partial.sigma[:, None],
+            sigma=partial.sigma.flatten(1)[:, :1] if partial.sigma.ndim > 1 else partial.sigma[:, None],
         )
         return Posterior(
             mean=features.images(state.mean(CENTRE)).to(self.dtype),
@@ -232,9 +236,9 @@ class MixtureEstimator(nn.Module):
         exclude: Tensor | None,
     ) -> tuple[SoftmaxState, int]:
         """One pass over the data set; returns the state and the number N of training images."""
-        queries, (rows, channels) = features(self._query(y)), features.state_shape
+        z, (rows, channels) = self._query(y), features.state_shape
+        queries, scale = features.compared(z, sigma)
         state = SoftmaxState.empty((len(y), rows), channels, top_k, self.device)
-        scale = 1 / (2 * sigma.square())
         held = queries[0].numel() if engine.streams else queries.numel()
         whole = self._unchanged and engine.in_place  # nothing is made of a batch: no need to split it
         chunk = self.chunk_size or (None if whole else max(1, _NUMBERS // max(1, held)))
@@ -244,15 +248,19 @@ class MixtureEstimator(nn.Module):
         for batch in self._data:
             for block in batch.split(most or len(batch)):
                 block = _recordable(block) if torch.is_grad_enabled() else block
-                z = block if self._unchanged else self._signal(block)
+                signal = block if self._unchanged else self._signal(block)
                 t = self._targets(block, first)
                 with progress_of_block(len(block)):
-                    state = features.accumulate(kernel, state, queries, z, t, scale, first, exclude)
+                    state = features.accumulate(kernel, state, queries, signal, t, scale, first, exclude)
                 first += len(block)
-        return state, first
+        return features.normalized(state, z, sigma), first
 
-    def _features_for(self, query_shape: tuple[int, ...]) -> Features[Any]:
-        """The features of queries whose measurements are of this shape."""
+    def _check_level(self, level: float | Tensor, y: Tensor) -> Tensor:
+        """The noise levels (Q,) of measurements y, as float64."""
+        return check_sigma_range(check_sigma(level, len(y), y).double())
+
+    def _features_for(self, query_shape: tuple[int, ...], level: Tensor) -> Features[Any]:
+        """The features of queries whose measurements are of this shape, at these noise levels."""
         if query_shape == self.query_shape:
             return self.features
         _, height, width = query_shape

@@ -54,7 +54,7 @@ class PartialSum:
     Attributes:
         state: the sums, rows and channels as the estimator lays them out.
         count: how many images the shard has.
-        sigma: (Q,), the noise levels of the queries.
+        sigma: (Q,), the noise levels of the queries, or (Q, 1, H, W), a map for each.
         excluded: (Q,) int64, how many of the images are left out of each query.
         shape: channels, height and width of the training images.
         sides: height and width of the queries.
@@ -86,7 +86,7 @@ class PartialSum:
             raise ValueError(
                 "partial sums merge if they are of the same queries, noise levels and top_k: got sums of shape "
                 f"{ours[3]} and {theirs[3]}, top_k {self.state.top_k} and {other.state.top_k}, sigma from "
-                f"{float(self.sigma[0]):g} and {float(other.sigma[0]):g} on"
+                f"{float(self.sigma.flatten()[0]):g} and {float(other.sigma.flatten()[0]):g} on"
             )
         sources = other.state.top_sources.clone()
         sources[..., 0] += torch.where(sources[..., 0] < 0, 0, self.count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lemmse.figures.border import border_reach, strata
 from lemmse.figures.charts import Chart, control_chart, map_chart, margin_chart
 from lemmse.figures.density import deciles_over_steps, density_maps, error_over_surprisal
 from lemmse.figures.inverses import competitors, covariances, input_lines, note_input
@@ -17,6 +18,7 @@ from lemmse.figures.lines import (
 from lemmse.figures.maps import cell_maps, patch_size_choice, risks_over_count
 from lemmse.figures.pictures import (
     draw_image,
+    drawn_from_noise,
     gallery,
     magnified_difference,
     note_distance,
@@ -35,6 +37,7 @@ __all__ = [
     "STYLES",
     "Chart",
     "agreement",
+    "border_reach",
     "cell_maps",
     "competitors",
     "control_chart",
@@ -44,6 +47,7 @@ __all__ = [
     "deciles_over_steps",
     "density_maps",
     "draw_image",
+    "drawn_from_noise",
     "error_over_surprisal",
     "gallery",
     "input_lines",
@@ -67,6 +71,7 @@ __all__ = [
     "risks_over_count",
     "rounded",
     "save_figure",
+    "strata",
     "style",
     "sweep_lines",
     "votes",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_TICKS = 8  # at most, on an axis of noise levels
+
 
 def psnr_lines(
     frame: pd.DataFrame,
@@ -96,10 +98,11 @@ def margin_lines(table: pd.DataFrame) -> Figure:
 
 
 def sigma_axis(axis: Axes, sigmas: Iterable[float]) -> None:
-    """A logarithmic axis of noise levels, with a tick at each of them."""
-    ticks = sorted(set(sigmas))
+    """A logarithmic axis of noise levels, with a tick at each of them, or at every few where there are many."""
+    ticks = sorted(set(sigmas), reverse=True)
+    ticks = ticks[:: -(-len(ticks) // _TICKS)]
     axis.set(xscale="log", xlabel="sigma (image range 0 to 1)")
-    axis.set_xticks(ticks, [f"{s:g}" for s in ticks])
+    axis.set_xticks(ticks, [f"{s:.3g}" for s in ticks])
     axis.minorticks_off()
     axis.grid(alpha=0.3)
 

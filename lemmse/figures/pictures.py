@@ -161,18 +161,47 @@ def patchwork(rows: dict[str, tuple[Tensor, Posterior]], images: Tensor) -> Figu
         pixels, pieces = heaviest(posterior, images)
         for axis, image in zip(line, (noisy, posterior.mean[0], pixels), strict=False):
             draw_image(axis, image)
-        shades = (pieces.double() * 0.6180339887498949) % 1  # numbers that are near get shades that are not
-        line[3].imshow(shades.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        _draw_pieces(line[3], pieces)
         effective = posterior.effective_samples[0].cpu().numpy()
         drawn = line[4].imshow(effective, cmap="viridis", norm=scale, interpolation="nearest")
-        for axis in line[3:]:
-            axis.set(xticks=[], yticks=[])
+        line[4].set(xticks=[], yticks=[])
         line[0].set_ylabel(label, fontsize=9)
     titles = ("measurement", "estimate", "heaviest\npatches", "their\npieces", "effective\npatches")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=10)
     figure.colorbar(drawn, ax=[line[4] for line in axes], shrink=0.6, label="patches that share the weight")
     return figure
+
+
+def drawn_from_noise(images: dict[str, Tensor], pieces: dict[str, Tensor], surprisal: dict[str, Tensor]) -> Figure:
+    """What several samplers drew, a column for each: the image, the pieces it is made of, and how rare its patches are.
+
+    Args:
+        images: (C, H, W) by sampler.
+        pieces: (H, W) by sampler, of `sources.heaviest`: one shade for each training image and shift.
+        surprisal: (H, W) by sampler, in nats; light is rare. All maps share one scale.
+    """
+    figure, axes = new_figure(3, len(images), 1.05 * len(images) + 0.9, 3.6)
+    values = torch.stack([surprisal[name] for name in images]).double()
+    low, high = float(values.min()), float(values.quantile(0.98))
+    for column, (name, image) in enumerate(images.items()):
+        draw_image(axes[0][column], image, name)
+        _draw_pieces(axes[1][column], pieces[name])
+        shades = axes[2][column].imshow(
+            surprisal[name].cpu().numpy(), cmap="viridis", vmin=low, vmax=high, interpolation="nearest"
+        )
+        axes[2][column].set(xticks=[], yticks=[])
+    for line, label in zip(axes, ("drawn", "pieces", "surprisal"), strict=True):
+        line[0].set_ylabel(label, fontsize=9)
+    figure.colorbar(shades, ax=axes[2], label="nats", extend="max")
+    return figure
+
+
+def _draw_pieces(axes: Axes, pieces: Tensor) -> None:
+    """Numbers (H, W) of pieces as shades of gray: numbers that are near get shades that are not."""
+    shades = (pieces.double() * 0.6180339887498949) % 1
+    axes.imshow(shades.cpu().numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
 
 
 def origins(patches: list[Tensor], sources: list[list[Source]], patch_size: int, shown: int = 4) -> Figure:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from lemmse.checks import check_batch, check_count, check_tensor, shown
-from lemmse.physics.noise import add_noise, check_gaussian_model
+from lemmse.physics.noise import add_noise, check_gaussian_model, check_noise, draw
 from lemmse.physics.spectra import RTOL, filter_images, invert_matrix, invert_spectrum
 
 FLOATS = (torch.float32, torch.float64)
@@ -41,13 +41,26 @@ class Physics(nn.Module):
         """Moore-Penrose pseudo-inverse, measurements to images (Q, C, H, W)."""
         raise ValueError(_lacks(self, "A_dagger"))
 
-    def measure(self, x: Tensor, sigma: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def measure(
+        self,
+        x: Tensor,
+        sigma: float | Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        noise: str = "gaussian",
+        background: float = 0.0,
+    ) -> Tensor:
         """`A x + e`, e ~ N(0, sigma^2 I) on every measurement, unseen pixels and both complex parts included.
 
-        x: (Q, C, H, W). sigma: number or (Q,), positive (`A` gives the noiseless measurement). generator: source of the
-        noise, on any device. Raises ValueError for a sigma that is not positive and finite.
+        x: (Q, C, H, W). sigma: number, (Q,) or a map (Q, 1, H, W), positive (`A` gives the noiseless measurement).
+        generator: source of the noise, on any device. noise: "gaussian", or another law of `physics.noise`: "poisson"
+        gives counts y ~ Poisson(sigma (A x + background)), sigma being the rate. Raises ValueError for a sigma that is
+        not positive and finite, and for means that the law does not have.
         """
-        return add_noise(self.A(x), sigma, generator)
+        noise, background = check_noise(noise, background)
+        if noise == "gaussian":
+            return add_noise(self.A(x), sigma, generator)
+        return draw(self.A(x), sigma, noise, background, generator)
 
     def to_image(self, y: Tensor) -> Tensor:
         """The physics-agnostic input of a network: the measurements y themselves, where they are images."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import IMPOSSIBLE
 from lemmse.engines.cpu.box_kernel import ABSENT, FAR, walk
 from lemmse.engines.cpu.layout import Lanes, arrange, interleaved, replaced
 from lemmse.engines.cpu.tasks import Stop, results
@@ -86,12 +87,13 @@ class Tile:
 class Groups:
     """Training images as the kernel takes them, all in runs of one length.
 
-    keys: (groups, F * H * step). values: arrays (groups, C * H * step) of at most `_CHANNELS` channels C, `channels`.
-    labels: (groups or 1, H * step), or (0, 0) where all pairs compete. numbers, rows: (groups, 16) int64, the image in
-    each lane and its first row shift. sides: H and W.
+    keys: (groups, F * H * step). absent: (F, 1), the features of a lane without an image. values: arrays (groups, C * H
+    * step) of at most `_CHANNELS` channels C, `channels`. labels: (groups or 1, H * step), or (0, 0) where all pairs
+    compete. numbers, rows: (groups, 16) int64, the image in each lane and its first row shift. sides: H and W.
     """
 
     keys: np.ndarray
+    absent: Tensor
     values: list[np.ndarray]
     channels: list[int]
     labels: np.ndarray
@@ -120,6 +122,12 @@ class Task:
     scale: float
     left_out: int
     state: SoftmaxState
+    bilinear: bool
+
+    @property
+    def far(self) -> float:
+        """The least D of a pair that does not compete."""
+        return IMPOSSIBLE if self.bilinear else FAR
 
 
 def accumulate(
@@ -134,15 +142,18 @@ def accumulate(
     key_strata: Tensor,
     first_image: int,
     exclude: Tensor | None = None,
+    bilinear: bool = False,
 ) -> SoftmaxState:
-    """The contract of `plain.box.accumulate`, for tensors of one dtype, float32 or float64, on the CPU."""
+    """The contract of `plain.box.accumulate`, for values of float32 or float64 on the CPU; the features are of the same
+    dtype or of float64.
+    """
     sides, key_sides = tuple(query_strata.shape), tuple(key_strata.shape)
     check_sides(sides, key_sides, patch_size)
     rows, columns = (_spans(*axis, patch_size) for axis in zip(sides, key_sides, _TILE, strict=True))
     tiles = [Tile.cut(queries, query_strata, r, c, key_sides) for r in rows for c in columns]
     stored = key_sides[1] + max(span.features for span in columns) + COLUMNS + 1  # one more: no power of two
     groups = [
-        _groups(lanes, keys, values, _key_labels(query_strata, key_strata, keys.dtype), stored, first_image)
+        _groups(lanes, keys, values, _key_labels(query_strata, key_strata, values.dtype), stored, first_image, bilinear)
         for lanes in arrange(len(keys), key_sides[0])
     ]
     scales, left_out = scale.tolist(), [-1] * len(queries) if exclude is None else exclude.tolist()
@@ -150,7 +161,7 @@ def accumulate(
     def tasks_of(tile: Tile, known: SoftmaxState) -> Iterator[Task]:
         for part in _parts(groups, tile.labels.size):
             for n in range(len(queries)):
-                yield Task(tile, part, n, scales[n], left_out[n], known.query(n))
+                yield Task(tile, part, n, scales[n], left_out[n], known.query(n), bilinear)
 
     tasks = (task for tile in tiles for task in tasks_of(tile, state.at(tile.positions)))
     with results(_sum, tasks) as sums:
@@ -182,18 +193,28 @@ def _key_labels(query_strata: Tensor, key_strata: Tensor, dtype: torch.dtype) ->
 
 
 def _groups(
-    lanes: Lanes, keys: Tensor, values: Tensor, labels: Tensor | None, columns: int, first_image: int
+    lanes: Lanes,
+    keys: Tensor,
+    values: Tensor,
+    labels: Tensor | None,
+    columns: int,
+    first_image: int,
+    bilinear: bool,
 ) -> Groups:
     """The images of these lanes as the kernel takes them."""
+    absent = torch.full((keys.shape[1], 1), ABSENT, dtype=keys.dtype, device="cpu")
+    if bilinear:
+        absent[:-1] = 0  # the last feature, which queries multiply by something positive, is enough
     chunks = values.split(_CHANNELS, 1)
     if labels is None:
-        key_labels = np.zeros((0, 0), keys.numpy().dtype)
+        key_labels = np.zeros((0, 0), values.numpy().dtype)
     else:
         alike = bool((lanes.rows == 0).all())  # one group tells for all
         rows = lanes.rows[:1] if alike else lanes.rows
         key_labels = interleaved(labels, Lanes(torch.zeros_like(rows), rows, lanes.length), columns, -1)
     return Groups(
-        keys=interleaved(keys, lanes, columns, ABSENT),
+        keys=interleaved(keys, lanes, columns, absent),
+        absent=absent,
         values=[interleaved(chunk, lanes, columns, 0.0) for chunk in chunks],
         channels=[chunk.shape[1] for chunk in chunks],
         labels=key_labels,
@@ -224,7 +245,7 @@ def _sum(task: Task, stop: Stop) -> SoftmaxState:
     keys, numbers = whole.keys[groups], whole.numbers[groups]
     left_out = (numbers == task.left_out) & (task.left_out >= 0)
     if left_out.any():
-        keys = replaced(keys, left_out, ABSENT)
+        keys = replaced(keys, left_out, whole.absent, whole.sides[0])
     labels = whole.labels[groups] if len(whole.labels) == len(whole.keys) else whole.labels
     nearest = -task.state.top_logits[0, :, -1:] / task.scale  # only nearer pairs can enter the list
     top = nearest.expand(-1, task.state.top_k).numpy().copy()
@@ -234,12 +255,13 @@ def _sum(task: Task, stop: Stop) -> SoftmaxState:
         reference = (-task.state.max[0] / task.scale).numpy().copy()  # inf where nothing has competed yet
         sums.append(np.zeros((len(reference), 2 + 2 * channels)))
         walk(
+            *(True if task.bilinear else None, task.far),
             *(tile.features[task.query], tile.at, tile.window, tile.labels),
             *(keys, values[groups], labels, numbers, whole.rows[groups], task.part.shifts, whole.sides),
             *(task.scale * LOG2E, stop, reference, sums[-1]),
             *((top, sources) if i == 0 else (top[:, :0], sources[:, :0])),
         )
-    return _state(reference, sums, top, sources, task.scale, whole.sides)
+    return _state(reference, sums, top, sources, task, whole.sides)
 
 
 def _state(
@@ -247,13 +269,16 @@ def _state(
     sums: list[np.ndarray],
     top: np.ndarray,
     numbers: np.ndarray,
-    scale: float,
+    task: Task,
     sides: tuple[int, int],
 ) -> SoftmaxState:
     """The state of one query, rows (1, h*w), from what the kernel summed, some channels after the others."""
     sums = [torch.from_numpy(part) for part in sums]
     reference, top, numbers = (torch.from_numpy(part) for part in (reference, top, numbers))
-    nothing = reference > FAR  # only absent lanes: their sums, over the distance of nothing, are void
+    scale, nothing = (
+        task.scale,
+        reference >= task.far,
+    )  # only absent lanes: their sums, over the distance of nothing, are void
     s1, s2 = (torch.cat([part[:, 2:].chunk(2, 1)[i] for part in sums], 1) for i in range(2))
     s0, s00 = sums[0][:, 0], sums[0][:, 1]
     height, width = sides

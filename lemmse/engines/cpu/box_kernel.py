@@ -7,9 +7,10 @@ and keeps
     V[w] = sum_{t = h .. h + depth - 1} sum_f (q[f, t, w] - a[f, t + dy, w + dx])^2        (running along h)
     D    = sum_{c = w .. w + span - 1} V[c]                                                (running along w)
 
-so that D holds the distances of the query patch at (h, w) to 64 training patches. The tile of query features starts
-half a window before the first pixel. Along an axis it either is the whole torus, so that its window wraps around and
-what was summed for a row or column is used again, or holds half a window more on both sides.
+so that D holds the distances of the query patch at (h, w) to 64 training patches. In place of the squared difference a
+pixel may have a bilinear form, `q[0] + sum_f q[1 + f] a[f]`: `_pixel` is the one place where they differ. The tile
+of query features starts half a window before the first pixel. Along an axis it either is the whole torus, so that its
+window wraps around and what was summed for a row or column is used again, or holds half a window more on both sides.
 
 Distances are float64, for float32 would lose the small ones that decide at small sigma; their excess over a reference
 distance and its exponential have the dtype of the values. The reference moves only when a distance falls `_GROWTH` bits
@@ -72,9 +73,24 @@ def _negligible_in(values):
     return lambda values: bits
 
 
-@jit(inline="always")
-def _square(q, t, w, key, start, step):
-    """The squared differences of a feature of the query and 64 of the keys, summed over the channels of features."""
+def _pixel(bilinear, q, t, w, key, start, step):
+    """The distance of a pixel of the query to 64 of the keys: `_square` if `bilinear` is None, else `_bilinear`."""
+    raise NotImplementedError("for kernels only")
+
+
+@overload(_pixel)
+def _pixel_of(bilinear, q, t, w, key, start, step):
+    return _square if isinstance(bilinear, types.NoneType) else _bilinear
+
+
+def _bilinear(bilinear, q, t, w, key, start, step):
+    d = splat(np.float64(q[0, t, w]))
+    for f in range(len(q) - 1):
+        d = d + splat(np.float64(q[f + 1, t, w])) * widen(load(key, start + f * step))
+    return d
+
+
+def _square(bilinear, q, t, w, key, start, step):
     difference = splat(np.float64(q[0, t, w])) - widen(load(key, start))
     square = difference * difference
     for f in range(1, len(q)):
@@ -83,14 +99,25 @@ def _square(q, t, w, key, start, step):
     return square
 
 
+def _constants(bilinear):
+    """How many features of a query have no feature of a key beside them."""
+    raise NotImplementedError("for kernels only")
+
+
+@overload(_constants)
+def _constants_of(bilinear):
+    count = 0 if isinstance(bilinear, types.NoneType) else 1
+    return lambda bilinear: count
+
+
 @jit()
-def _add_row(squares, v, q, key, step, t, at, leave):
+def _add_row(bilinear, squares, v, q, key, step, t, at, leave):
     """Add the squares of tile row t and the key row from `at` on to v, and keep them; take kept row `leave`, if any,
     away.
     """
     width = q.shape[2]
     for w in range(width):
-        square = _square(q, t, w, key, at + w * IMAGES, step)
+        square = _pixel(bilinear, q, t, w, key, at + w * IMAGES, step)
         store(squares, (t * width + w) * LANES, square)
         if leave >= 0:
             square = square - load(squares, (leave * width + w) * LANES)
@@ -98,12 +125,12 @@ def _add_row(squares, v, q, key, step, t, at, leave):
 
 
 @jit()
-def _replace_row(v, q, key, step, t, at, leave, leave_at):
+def _replace_row(bilinear, v, q, key, step, t, at, leave, leave_at):
     """As `_add_row`, where squares are not kept but computed again: large tiles would fall out of the cache."""
     for w in range(q.shape[2]):
-        square = _square(q, t, w, key, at + w * IMAGES, step)
+        square = _pixel(bilinear, q, t, w, key, at + w * IMAGES, step)
         if leave >= 0:
-            square = square - _square(q, leave, w, key, leave_at + w * IMAGES, step)
+            square = square - _pixel(bilinear, q, leave, w, key, leave_at + w * IMAGES, step)
         store(v, w * LANES, load(v, w * LANES) + square)
 
 
@@ -159,7 +186,7 @@ def _move_reference(x, start, v, span, w, m, reference, sums, acc, scale2):
 
 
 @jit()
-def _keep_top(top, numbers, x, start, reference, scale2, images, rows, k, column, height, width):
+def _keep_top(top, numbers, x, start, reference, scale2, far, images, rows, k, column, height, width):
     """Insert those of 64 pairs that are among the k nearest so far: keys at row k + rows of lane, column + 0 .. 3."""
     logits = load(x, start)
     lanes = above(logits, like(logits, (reference - top[-1]) * scale2))
@@ -167,28 +194,31 @@ def _keep_top(top, numbers, x, start, reference, scale2, images, rows, k, column
         lane = lowest(lanes)
         lanes &= lanes - np.uint64(1)
         d = reference - x[start + lane] / scale2
-        if d < FAR:
+        if d < far:
             image, row = images[lane % IMAGES], (k + rows[lane % IMAGES]) % height
             insert(top, numbers, d, (image * height + row) * width + (column + lane // IMAGES) % width)
 
 
 @jit()
 def walk(
-    q, at, window, labels, keys, values, key_labels, images, rows, shifts, size, scale2, stop, reference, sums, top,
-    numbers,
+    bilinear, far, q, at, window, labels, keys, values, key_labels, images, rows, shifts, size, scale2, stop, reference,
+    sums, top, numbers,
 ):  # fmt: skip
     """One tile of a query against all `keys`: updates reference, sums, top and numbers.
 
-    q: (F, tile height, tile width). at: row and column of its first pixel, at which the first window is centred, less
-    half a window; both less than the sides of a key. window: height and width. labels: (h, w) int64 of the pixels, -1
-    outside. keys: (groups, F * H * step) and values: (groups, C * H * step), interleaved. key_labels: the same with one
-    channel, or (1, H * step) for all groups, or (0, 0) where all pairs compete. images, rows: (groups, 16) int64, the
-    image of each lane and its first row shift. shifts: first and last row shift, of those after it. size: H and W of
-    the keys. scale2: -logit / D, in bits. stop: (1,) bool, whether to return, at any time. reference: (h*w,) a distance
-    near the least so far. sums: (h*w, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least
-    D, ascending, and their keys, int64, numbered through images, rows and columns. All else float64.
+    bilinear: None for squared differences, True for a bilinear form. far: D of a pair that does not compete, at least.
+    q: (F, tile height, tile width), for a bilinear form (1 + F, tile height, tile width). at: row and column of its
+    first pixel, at which the first window is centred, less half a window; both less than the sides of a key. window:
+    height and width. labels: (h, w) int64 of the pixels, -1 outside. keys: (groups, F * H * step) and values: (groups,
+    C * H * step), interleaved. key_labels: the same with one channel, or (1, H * step) for all groups, or (0, 0) where
+    all pairs compete. images, rows: (groups, 16) int64, the image of each lane and its first row shift. shifts: first
+    and last row shift, of those after it. size: H and W of the keys. scale2: -logit / D, in bits. stop: (1,) bool,
+    whether to return, at any time. reference: (h*w,) a distance near the least so far. sums: (h*w, 2 + 2 C): sum e,
+    sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least D, ascending, and their keys, int64, numbered
+    through images, rows and columns. All else float64.
     """
-    features, tile_height, tile_width = q.shape
+    tile_height, tile_width = q.shape[1:]
+    features = len(q) - _constants(bilinear)
     height, width = labels.shape
     depth, span = window
     key_height, key_width = size
@@ -216,18 +246,18 @@ def walk(
                 for t in range(depth):
                     start = (at[0] + t + dy) % key_height * features * step + first_column * IMAGES
                     if wraps:
-                        _add_row(squares, v, q, key, step, t, start, -1)
+                        _add_row(bilinear, squares, v, q, key, step, t, start, -1)
                     else:
-                        _replace_row(v, q, key, step, t, start, -1, -1)
+                        _replace_row(bilinear, v, q, key, step, t, start, -1, -1)
                 for h in range(height):
                     if h > 0 and depth < tile_height:
                         enter, leave = h + depth - 1, h - 1
                         start = (at[0] + enter + dy) % key_height * features * step + first_column * IMAGES
                         if not wraps:
                             left = (at[0] + leave + dy) % key_height * features * step + first_column * IMAGES
-                            _replace_row(v, q, key, step, enter, start, leave, left)
+                            _replace_row(bilinear, v, q, key, step, enter, start, leave, left)
                         elif enter < tile_height:
-                            _add_row(squares, v, q, key, step, enter, start, leave)
+                            _add_row(bilinear, squares, v, q, key, step, enter, start, leave)
                         else:
                             _slide_row(squares, v, tile_width, enter - tile_height, leave)
                     _exponents(x, v, reference, -scale2, span, h * width, width, tile_width)
@@ -247,7 +277,7 @@ def walk(
                             _move_reference(x, start, v, span, w, m, reference, sums, acc, scale2)
                         if top_k and any_above(peak, like(peak, (reference[m] - top[m, -1]) * scale2)):
                             kinds = images[g], rows[g], k, column + w, key_height, key_width
-                            _keep_top(top[m], numbers[m], x, start, reference[m], scale2, *kinds)
+                            _keep_top(top[m], numbers[m], x, start, reference[m], scale2, far, *kinds)
                         if not any_above(peak, like(peak, negligible)):
                             continue
                         e = exp2(load(x, start))

@@ -59,14 +59,14 @@ def _steps(count: int, height: int, length: int) -> int:
     return -(-count * runs // IMAGES) * length + -(-count // IMAGES) * rest
 
 
-def interleaved(images: Tensor, lanes: Lanes, columns: int, absent: float) -> np.ndarray:
+def interleaved(images: Tensor, lanes: Lanes, columns: int, absent: float | Tensor) -> np.ndarray:
     """Images side by side, each rolled by the first row shift of its lane, and periodic in its columns.
 
     Args:
         images: (N, C, H, W).
         lanes: where they go.
         columns: how many columns to store.
-        absent: what fills a lane without an image.
+        absent: what fills a lane without an image, a number or (C, 1).
 
     Returns:
         (groups, H * C * columns * 16), the lanes fastest, then the columns.
@@ -86,9 +86,12 @@ def interleaved(images: Tensor, lanes: Lanes, columns: int, absent: float) -> np
     )
 
 
-def replaced(array: np.ndarray, lanes: np.ndarray, value: float) -> np.ndarray:
-    """A copy of interleaved images (groups, numbers) in which the marked `lanes` (groups, 16) hold a value."""
+def replaced(array: np.ndarray, lanes: np.ndarray, values: Tensor, height: int) -> np.ndarray:
+    """A copy of interleaved images (groups, numbers) of this height in which the marked `lanes` (groups, 16) hold, in
+    each channel, one of the values (C, 1).
+    """
     copy = array.copy()
+    pixels = copy.reshape(len(copy), height, len(values), -1, IMAGES)
     for group, lane in np.argwhere(lanes):
-        copy[group, lane::IMAGES] = value
+        pixels[group, ..., lane] = values.numpy()
     return copy

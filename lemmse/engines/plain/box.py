@@ -16,6 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lemmse.engines.contracts import IMPOSSIBLE
 from lemmse.engines.progress import advance
 from lemmse.engines.state import SoftmaxState
 
@@ -57,6 +58,13 @@ def _axis(patch_size: int, length: int, key_length: int, device: torch.device) -
     return torch.arange(-beyond, length + beyond, dtype=torch.int64, device=device), slice(beyond, beyond + length)
 
 
+def _pixels(queries: Tensor, keys: Tensor, bilinear: bool) -> Tensor:
+    """The distance of each pixel (.., F, H, W) of a query and a key: (.., H, W)."""
+    if bilinear:
+        return queries[:, :, 0] + (queries[:, :, 1:] * keys).sum(2)
+    return (queries - keys).square().sum(2)
+
+
 def accumulate(
     state: SoftmaxState,
     queries: Tensor,
@@ -69,6 +77,7 @@ def accumulate(
     key_strata: Tensor,
     first_image: int,
     exclude: Tensor | None = None,
+    bilinear: bool = False,
 ) -> SoftmaxState:
     """Merge all pairs (query position m of q, key position k of image i) of one stratum into the state.
 
@@ -83,6 +92,9 @@ def accumulate(
         key_strata: (h, w) int64, of the key positions.
         first_image: number of the first key image.
         exclude: (Q,) int64, the number of the image that is left out of each query, -1 for none; None for none at all.
+        bilinear: whether D is a box-sum of `q[0] + sum_f q[1 + f] a[f]` in place of squared differences. The queries
+            then have one feature more than the keys, and a pair whose D is at least `contracts.IMPOSSIBLE` has weight
+            0.
 
     Returns:
         The state with these pairs merged in. The images are in one dtype, all tensors on one device.
@@ -108,10 +120,13 @@ def accumulate(
             competes = (query_strata == key_strata[row][:, column]) & (query_strata >= 0)
             if not bool(competes.any()):
                 continue
-            d = (around - keys[:, :, key_rows][..., key_columns]).square().sum(2)
+            there = keys[:, :, key_rows][..., key_columns]
+            d = _pixels(around, there, bilinear)
             d = box_sum(box_sum(d, patch_size, -2), patch_size, -1)[..., row_pixels, column_pixels]
             if left_out is not None:
                 competes = competes & ~left_out
+            if bilinear:
+                competes = competes & (d < IMPOSSIBLE)
             logits = torch.where(competes, -scale[:, None, None, None] * d.double(), -torch.inf).flatten(2)
             u, u2 = (x[:, :, row][..., column].flatten(2) for x in (values, squares))
             source = torch.cartesian_prod(row, column).reshape(1, -1, 1, 2)

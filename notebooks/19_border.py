@@ -1,0 +1,357 @@
+# ---
+# jupyter:
+#   jupytext: {text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # The border tells where you are
+#
+# **Question.** Nearly every network pads its images with zeros. Does such a network know where in the image a pixel
+# lies, how far from the border does it know, and does the formula say what it makes of that?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** Zeros outside the image are no measurement of the image, but they show where the border is. Let
+# $\partial_m$ be the pattern of the pixels that lie outside the image in the $P \times P$ window around $m$. A patch
+# with the pattern $\partial_m$ can only have come from a position with the same pattern, so only these compete:
+#
+# $$
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
+# \qquad w_{i,k} \propto
+# \begin{cases}
+# \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right) & \text{if } \partial_k = \partial_m, \\
+# 0 & \text{else.}
+# \end{cases}
+# $$
+#
+# A position whose window lies inside the image competes with all others of that kind. Near an edge only the positions
+# of one row or column are left, and near a corner only the position itself. With circular padding all positions
+# compete.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
+data: str = "brain"  # what load_images takes: a name, or the path of a folder or zip
+count: int = 72  # N, training images
+size: int = 24  # pixels a side
+channels: int = 1  # 1 gray, 3 color
+patch_size: int = 7  # P, odd: the receptive field
+architectures: list[str] = ["UNet", "PatchMLP"]  # each trained with zero padding and with circular padding
+network_size: str = "tiny"  # tiny, small, medium or paper (4 million weights)
+steps: int = 2000  # of training
+batch_size: int = 8  # images a step
+learning_rate: float = 2.0e-3  # at its highest
+sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
+sigmas: list[float] = [0.1, 0.2, 0.4, 0.8]  # noise levels of the evaluation
+shown: float = 0.8  # noise level of the pictures
+tested: int = 16  # test images
+claimed_from: float = 0.2  # the least noise level at which the claim is made
+seed: int = 0  # of the weights and of the training
+noise_seed: int = 1  # of the noise
+strict: bool = True  # whether this chapter fails if the claim at its end does
+
+# %% tags=["hide-input"]
+import logging
+
+import pandas as pd
+import torch
+
+from lemmse import AffineMMSE, Denoising, LocalEquivariantMMSE, figures, load_images
+from lemmse.analysis.controls import AFFINE, MEASUREMENT, half_and_double
+from lemmse.analysis.evaluate import FORMULA, TRUTH, formula_error, pair_distances, restore_each
+from lemmse.analysis.experiment import Training
+from lemmse.analysis.margins import SURE, margins
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.groups import image_groups
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+images = load_images(data, count=count, size=size, channels=channels)
+held_out = {"split": "test", "count": tested, "size": size, "channels": channels}
+test = load_images(data, **held_out)
+physics = Denoising()
+
+# %% [markdown]
+# ## Who competes with whom
+#
+# The positions that compete with one another form a *stratum*.
+
+# %%
+paddings = ("zeros", "circular")
+formulas = {
+    padding: LocalEquivariantMMSE(
+        images,
+        physics,
+        patch_size=patch_size,
+        padding=padding,
+    )
+    for padding in paddings
+}
+competing = formulas["zeros"].features.competing.reshape(size, size)
+
+# %% tags=["hide-input"]
+show_figure(
+    figures.strata(formulas["zeros"]),
+    name="fig-strata",
+    caption=f"""Left: the strata of zero padding for P = {patch_size} in images of {size} x {size} pixels, one shade for
+    each. Right: how many positions of each training image compete for a pixel, from {int(competing.min())} in the
+    corners to {int(competing.max())} inside. With circular padding all {size * size} compete everywhere.""",
+    alt="Strata: one large square inside, stripes along the edges, single pixels in the corners.",
+)
+
+# %% [markdown]
+# ## How far from the border is the position known?
+#
+# An image of one gray without noise looks the same everywhere, except for the border. Whatever a network makes of it
+# that differs from what it makes in the middle, it does because it knows where it is.
+
+# %%
+training = Training(
+    steps=steps,
+    batch_size=batch_size,
+    lr=learning_rate,
+    sigma_min=sigma_min,
+    size=network_size,
+    seed=seed,
+)
+networks = {
+    (name, padding): training.network(
+        name,
+        images,
+        physics,
+        patch_size=patch_size,
+        padding=padding,
+    )
+    for name in architectures
+    for padding in paddings
+}
+
+# %%
+gray = torch.full((1, channels, size, size), 0.5)
+row = torch.arange(size)
+to_edge = torch.minimum(row, size - 1 - row)
+distance = torch.minimum(to_edge[:, None], to_edge)  # to the border
+reach = {}
+for (name, padding), f in {
+    **networks,
+    **{(FORMULA, padding): formulas[padding] for padding in paddings},
+}.items():
+    with torch.no_grad():
+        output = f(gray, claimed_from)[0]
+    change = (output - output[:, size // 2, size // 2, None, None]).abs()
+    reach[name, padding] = []
+    for d in range(size // 2):
+        largest = float(change[:, distance == d].max())
+        reach[name, padding].append(largest)
+
+# %% tags=["hide-input"]
+show_figure(
+    figures.border_reach(reach, patch_size),
+    name="fig-border-reach",
+    caption=f"""The largest change of the output of a gray image against the middle, over the distance from the border,
+    P = {patch_size}, at $\\sigma = {claimed_from:g}$. With zero padding it ends where the window no longer reaches the
+    border (dotted line). With circular padding there is only the rounding of the arithmetic.""",
+    alt="With zero padding the change falls to zero at half the receptive field; with circular padding it is zero.",
+)
+
+# %% [markdown]
+# ## What does the position change?
+#
+# In slices of a head the border is nearly always black. A network that knows that a pixel is near the border needs no
+# other evidence for that.
+
+# %%
+rivals = {
+    AFFINE: AffineMMSE(images, physics, patch_size=patch_size),
+    MEASUREMENT: lambda y, sigma: y,
+}
+for other in half_and_double(patch_size):
+    rivals[f"zeros, P = {other}"] = LocalEquivariantMMSE(
+        images,
+        physics,
+        patch_size=other,
+        padding="zeros",
+    )
+named = {f"{name}, {padding}": f for (name, padding), f in networks.items()}
+for padding in paddings:
+    named[f"{FORMULA}, {padding}"] = formulas[padding]
+border = (distance < patch_size // 2).flatten()
+zones = {"border": border, "inside": ~border}
+frames, pictures = [], {}
+everyone = named | rivals
+for restored in restore_each(
+    everyone,
+    physics,
+    {"test": test},
+    sigmas,
+    seed=noise_seed,
+):
+    estimates = restored.estimates | {TRUTH: restored.truth}
+    pictures[restored.sigma] = {MEASUREMENT: restored.y} | estimates
+    for zone, pixels in zones.items():
+        parts = {}
+        for name, batch in estimates.items():
+            parts[name] = batch.flatten(2)[:, :, pixels, None]
+        about = {"split": zone, "sigma": restored.sigma}
+        groups = image_groups(data, **held_out)
+        frames.append(pair_distances(parts, about, groups))
+pairs = pd.concat(frames, ignore_index=True)
+
+# %% tags=["hide-input"]
+level = min(sigmas, key=lambda sigma: abs(sigma - shown))
+columns = {
+    MEASUREMENT: MEASUREMENT,
+    f"{architectures[0]}, zeros": f"{architectures[0]},\nzeros",
+    f"{FORMULA}, zeros": f"{FORMULA},\nzeros",
+    f"{architectures[0]}, circular": f"{architectures[0]},\ncircular",
+    f"{FORMULA}, circular": f"{FORMULA},\ncircular",
+    TRUTH: TRUTH,
+}
+show_figure(
+    figures.gallery(
+        {
+            f"image {i + 1}": {title: pictures[level][name][i] for name, title in columns.items()}
+            for i in range(min(3, tested))
+        },
+        list(columns.values()),
+    ),
+    name="fig-border",
+    caption=f"""Test images at $\\sigma = {level:g}$. With zero padding the network and the formula know that the rim is
+    dark; with circular padding they have to guess from the patch alone.""",
+    alt="Noisy slices of a brain, restored by network and formula with zero padding and with circular padding.",
+)
+
+# %% tags=["hide-input"]
+psnr = pairs[(pairs["sigma"] == level)].groupby(["split", "one", "other"])["psnr"]
+means, spreads = psnr.mean(), psnr.std(ddof=0)
+table = []
+for name, padding in networks:
+    for zone in zones:
+        key = (zone, f"{name}, {padding}")
+        cells = {
+            f"to the formula, {kind}": figures.plus_minus(
+                means[(*key, f"{FORMULA}, {kind}")], spreads[(*key, f"{FORMULA}, {kind}")]
+            )
+            for kind in paddings
+        }
+        truth = figures.plus_minus(means[(*key, TRUTH)], spreads[(*key, TRUTH)])
+        table.append({"network": key[1], "pixels": zone, **cells, "to the truth": truth})
+show_table(
+    pd.DataFrame(table),
+    name="tab-border",
+    caption=f"""PSNR in dB between networks and formulas at $\\sigma = {level:g}$: mean ± standard deviation over
+    {tested} test images. *Border*: pixels whose window of {patch_size} x {patch_size} pixels leaves the image.""",
+)
+
+# %% [markdown]
+# The margin of a network with zero padding is how much nearer it is to the formula with zero padding than to the
+# nearest control. The controls are the formula with circular padding, the affine filter, the measurement, and the
+# formula with zero padding for other receptive fields.
+
+# %%
+controls = [f"{FORMULA}, circular", *rivals]
+zero_networks = [f"{name}, zeros" for name in architectures]
+margin_table = margins(
+    pairs,
+    zero_networks,
+    controls,
+    formula=f"{FORMULA}, zeros",
+    generator=torch.Generator().manual_seed(noise_seed),
+)
+ahead = margins(
+    pairs,
+    zero_networks,
+    [f"{FORMULA}, circular"],
+    formula=f"{FORMULA}, zeros",
+    generator=torch.Generator().manual_seed(noise_seed),
+)
+
+# %% tags=["hide-input"]
+in_border = margin_table[margin_table["split"] == "border"]
+show_table(
+    pd.DataFrame(
+        {
+            "network": line["network"],
+            "sigma": f"{line['sigma']:g}",
+            "to the formula (dB)": f"{line['to_formula']:.1f}",
+            "nearest control": line["control"],
+            "margin (dB)": figures.plus_minus(line["margin"], line["error"]),
+        }
+        for _, line in in_border.iterrows()
+    ),
+    name="tab-border-margins",
+    caption=f"""Networks with zero padding, at the border: PSNR to the formula with zero padding, the nearest control,
+    and the margin ± its standard error over {tested} test images.""",
+)
+
+# %% [markdown]
+# ## The answer, and what would prove it wrong
+#
+# The answer would be wrong if a network with zero padding were as near to the circular formula at the border, or if one
+# with circular padding were nearer to the formula with zero padding. It would also be wrong if a network knew its
+# position farther inside than half its receptive field.
+
+# %% tags=["hide-input"]
+half = patch_size // 2
+known = {
+    key: max([d + 1 for d, value in enumerate(values) if value > 1e-5], default=0) for key, values in reach.items()
+}
+judged = in_border[in_border["sigma"] >= claimed_from]
+least = judged.loc[judged["margin"].idxmin()]
+of_circular = means.xs(f"{FORMULA}, circular", level="other"), means.xs(f"{FORMULA}, zeros", level="other")
+gain = [
+    float(means["border", f"{FORMULA}, zeros", TRUTH] - means["border", f"{FORMULA}, circular", TRUTH]),
+    float(means["inside", f"{FORMULA}, zeros", TRUTH] - means["inside", f"{FORMULA}, circular", TRUTH]),
+]
+reached = sorted({known[name, "zeros"] for name in architectures})
+show_answer(f"""Yes, within half a receptive field. A network with zero padding and P = {patch_size} tells positions
+apart up to {" or ".join(map(str, reached))} pixels from the border, and not one pixel farther; with circular padding
+it tells none apart. At the border, networks with zero padding are nearer to the formula whose positions compete by
+border pattern than to any control, by {least["margin"]:.1f} ± {least["error"]:.1f} dB or more for $\\sigma$ from
+{claimed_from:g} to {max(sigmas):g}. Knowing the border pays there: at $\\sigma = {level:g}$ the formula with zero
+padding is {gain[0]:.1f} dB nearer to the truth than the circular one at the border, and {gain[1]:.1f} dB inside. This
+holds for {len(architectures)} architectures on {tested} test slices of one average brain.""")
+
+# %% tags=["hide-input"]
+y = physics.measure(test[:1], 0.2, generator=torch.Generator().manual_seed(noise_seed))
+assert formula_error(formulas["circular"], y, 0.2) < 1e-5, "the engine must agree with the formula written out"
+inside = (size // 2, size // 2)
+moved = formulas["zeros"](y + (distance == 0) * 0.3, 0.2) - formulas["zeros"](y, 0.2)
+assert float(moved[0, :, inside[0], inside[1]].abs().max()) < 1e-6 or size <= patch_size, "the formula must be local"
+assert int(competing[inside]) == (size - patch_size + 1) ** 2, "inside, all windows inside the image compete"
+assert int(competing[0, 0]) == 1, "a corner competes with itself alone"
+statements = {
+    f"{name} with zero padding knows its position up to {half} pixels from the border, and no farther.": known[
+        name, "zeros"
+    ]
+    == half
+    for name in (*architectures, FORMULA)
+}
+statements |= {
+    f"{name} with circular padding knows it nowhere.": known[name, "circular"] == 0
+    for name in (*architectures, FORMULA)
+}
+statements |= {
+    f"From sigma = {claimed_from:g} on, {network} is at the border nearer to the formula with zero padding than to "
+    f"every control by {SURE:g} standard errors.": bool((part["margin"] > SURE * part["error"]).all())
+    for network, part in judged.groupby("network", sort=False)
+}
+statements |= {
+    f"At sigma = {level:g}, {name} with circular padding is at the border nearer to the circular formula.": bool(
+        of_circular[0]["border", f"{name}, circular"] > of_circular[1]["border", f"{name}, circular"]
+    )
+    for name in architectures
+}
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(least_margin=least["margin"], gain_border=gain[0], gain_inside=gain[1], reach=max(reached))
+
+# %% [markdown]
+# ## Try it
+#
+# - `lemmse run 19 -p patch_size 11`: the position is known five pixels far, which leaves few positions inside. The
+#   networks are trained anew, which takes minutes.
+# - `lemmse run 19 -p data photos -p count 200`: crops of photographs have no layout, and the position says little.
+# - The chapter [A generator without training](20_generator.ipynb) draws images from noise with both paddings.
