@@ -57,7 +57,7 @@ def roc(home: Sequence[float] | Tensor, elsewhere: Sequence[float] | Tensor) -> 
     Raises:
         ValueError: without a value on either side, and for values that are no numbers.
     """
-    quiet, loud = (torch.as_tensor(values, dtype=torch.float64).flatten() for values in (home, elsewhere))
+    quiet, loud = (torch.as_tensor(values, dtype=torch.float64, device="cpu").flatten() for values in (home, elsewhere))
     if not (len(quiet) and len(loud)) or not bool(torch.isfinite(torch.cat([quiet, loud])).all()):
         raise ValueError(f"roc needs finite values at home and elsewhere, got {len(quiet)} and {len(loud)}")
     thresholds = torch.cat([quiet, loud]).unique().flip(0)
