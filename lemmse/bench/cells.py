@@ -15,7 +15,7 @@ import signal
 import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from lemmse.analysis.metrics import psnr
 from lemmse.bench import baselines
 from lemmse.bench.machine import peak_megabytes, seconds
 from lemmse.checks import check_choice, check_count
+from lemmse.data.photographs import photograph
 from lemmse.data.sets import is_here, load_images
 from lemmse.estimators import MMSE, EquivariantMMSE, LocalEquivariantMMSE
 from lemmse.physics.gallery import make_operator
@@ -34,6 +35,10 @@ BASELINE = "baseline"
 REPEATS = 5
 PATCH_SIZES = (5, 11, 21)
 SIGMAS = (0.1, 0.8)
+PHOTOGRAPH = "grace_hopper"  # of the test set: the one that is large enough to be asked as a whole
+_SIDE = 512  # pixels of the square cut from it
+_PIECE = 64  # pixels of the part of it that the baseline and the check in float64 get
+_CROPS = 1000, 16  # training images for the photograph, with every cell and in the short table
 _ON_CUDA = 16  # times as much work
 
 
@@ -66,7 +71,7 @@ class Case:
     """One cell of the table: `queries` test images, measured at noise level sigma, against `count` training images.
 
     patch_size: P, 0 where whole images are compared. baseline_count: training images of the baseline. device: "cpu" or
-    "cuda".
+    "cuda". side: of the square photograph that is the query, 0 for queries of the size of the training images.
     """
 
     family: str
@@ -79,10 +84,21 @@ class Case:
     count: int
     baseline_count: int
     device: str
+    side: int = 0
 
-    def pairs(self, count: int) -> int:
-        """What the formula sums over, for N = `count` images: Q N n^2 pairs of patches; E-MMSE Q N n, MMSE Q N."""
-        return self.queries * count * self.size ** (2 * FAMILIES[self.family].power)
+    def pairs(self, count: int, side: int = 0) -> int:
+        """What the formula sums over, for N = `count` images: Q N n^2 pairs of patches; E-MMSE Q N n, MMSE Q N.
+
+        side: of the query, by default that of the cell; its pixels take the place of one n.
+        """
+        asked, power = side or self.side or self.size, FAMILIES[self.family].power
+        if power < 2:
+            return self.queries * count * self.size ** (2 * power)
+        return self.queries * count * self.size**2 * asked**2
+
+    def piece(self, y: Tensor) -> Tensor:
+        """What the baseline and the check in float64 get of the queries: a part of a photograph, else all."""
+        return y[..., :_PIECE, :_PIECE] if self.side else y
 
 
 def make_case(
@@ -108,8 +124,11 @@ def make_case(
 def cells(families: Iterable[str], *, full: bool, count: int | None = None, device: str = "cpu") -> list[Case]:
     """The cells of the table: grey 28 x 28 and colour 32 x 32 images, P = 5, 11, 21, two sigmas, 1 and 16 queries.
 
+    With the identity, a photograph of 512 x 512 pixels is asked as well, against crops of 32 x 32, gray and in color.
+
     families: names of `FAMILIES`. full: every cell; else 1 query, and all image and patch sizes for the identity alone.
-    count: training images of every cell, default by family. Raises ValueError for a family that is unknown.
+    count: training images of every cell, default by family; of the photograph, 1,000 with every cell and few else.
+    Raises ValueError for a family that is unknown.
     """
     grey = ("fashion_mnist" if is_here("fashion_mnist") else "photos", 28, 1)
     found = []
@@ -124,6 +143,14 @@ def cells(families: Iterable[str], *, full: bool, count: int | None = None, devi
             for sigma in SIGMAS
             for queries in ((1, 16) if full else (1,))
         ]
+        if family == "identity":
+            crops = _CROPS[0 if full else 1] if count is None else count
+            found += [
+                replace(
+                    make_case(family, "photos", 32, channels, 11, SIGMAS[0], count=crops, device=device), side=_SIDE
+                )
+                for channels in (1, 3)
+            ]
     return found
 
 
@@ -137,15 +164,17 @@ def measure(case: Case, roofline: float, *, repeats: int = REPEATS, fresh: bool 
     """
     images, y = load(case)
     few = images[: case.baseline_count]
-    exact = make_estimator(case, few.double())(y[:1].double(), case.sigma)
+    exact = make_estimator(case, few.double())(case.piece(y[:1]).double(), case.sigma)
     counts = {make_estimator(case, images).engine: case.count, BASELINE: case.baseline_count}
     calls = {name: solver(case, name, images[:count]) for name, count in counts.items()}
-    spent = medians({name: partial(call, y) for name, call in calls.items()}, y.device, repeats)
-    rates = {name: case.pairs(counts[name]) / spent[name] for name in counts}
+    given = {name: case.piece(y) if name == BASELINE else y for name in counts}
+    repeats = 1 if case.side else repeats  # minutes
+    spent = medians({name: partial(call, given[name]) for name, call in calls.items()}, y.device, repeats)
+    rates = {name: case.pairs(counts[name], given[name].shape[-1]) / spent[name] for name in counts}
     rows = []
     for name, count in counts.items():
         first, memory = in_fresh_process(_first_call, case, name, count) if fresh else (None, None)
-        found = solver(case, name, few)(y[:1]).double()
+        found = solver(case, name, few)(case.piece(y[:1])).double()
         rows.append(
             {
                 **asdict(case),
@@ -180,9 +209,16 @@ def _loaded(data: str, split: str, count: int, size: int, channels: int) -> Tens
 def load(case: Case) -> tuple[Tensor, Tensor]:
     """The training images (N, C, H, W) and the measurements (Q, C, H, W) of a cell, on its device."""
     kind = (case.size, case.channels)
-    truth = _loaded(case.data, "test", case.queries, *kind)
+    truth = _square(case) if case.side else _loaded(case.data, "test", case.queries, *kind)
     y = _physics(case).measure(truth, case.sigma, generator=torch.Generator().manual_seed(0))
     return _loaded(case.data, "train", case.count, *kind).to(case.device), y.to(case.device)
+
+
+def _square(case: Case) -> Tensor:
+    """The central square of the photograph, (1, C, side, side)."""
+    whole = photograph(PHOTOGRAPH, channels=case.channels)
+    top, left = ((length - case.side) // 2 for length in whole.shape[2:])
+    return whole[..., top : top + case.side, left : left + case.side]
 
 
 def _physics(case: Case) -> Any:
@@ -238,7 +274,7 @@ def _first_call(case: Case, engine: str, count: int) -> tuple[float, float]:
     """Seconds of the first call, on one image, and the peak of memory, in MB, of a call on `count`."""
     images, y = load(case)
     first = solver(case, engine, images[:1])
-    spent = seconds(lambda: first(y[:1]), y.device)
-    call = solver(case, engine, images[:count])
+    spent = seconds(lambda: first(case.piece(y[:1])), y.device)
+    call, y = solver(case, engine, images[:count]), case.piece(y) if engine == BASELINE else y
     before, peak = peak_megabytes(lambda: call(y), y.device)
     return spent, peak - before

@@ -106,6 +106,8 @@ def explain(
         raise ValueError(f"est must be LocalEquivariantMMSE, or BlindMMSE of it, got {type(formula).__name__}")
     if not isinstance(formula.images, Tensor):
         raise ValueError("explain needs the training images in memory, as one tensor, got a stream of batches")
+    if formula.targets is not None:
+        raise ValueError("explain holds a network that restores images against est, which was given other targets")
     check_batch(y, "y", (formula.query_dtype,), (1 + len(formula.query_shape),))
     sigma = check_positive(sigma, "sigma")
     levels = [check_positive(level, "each of sigmas") for level in sigmas or ()]

@@ -69,7 +69,7 @@ def test_all_cells_of_the_full_table():
     full = cells(FAMILIES, full=True)
     assert len(set(full)) == len(full)
     for family in ("identity", "inpainting", "blur"):
-        own = [c for c in full if c.family == family]
+        own = [c for c in full if c.family == family and not c.side]
         assert {(c.size, c.channels) for c in own} == {(28, 1), (32, 3)}
         assert len(own) == 2 * 3 * 2 * 2
     assert {c.queries for c in full} == {1, 16}
@@ -220,3 +220,22 @@ def test_what_is_on_this_machine(monkeypatch, tmp_path):
 def test_a_fresh_process_has_the_threads_of_this_one():
     threads = torch.get_num_threads()
     assert bench.in_fresh_process(torch.get_num_threads) == threads
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_photograph_is_measured_against_crops(monkeypatch, channels):
+    found = [case for case in cells(["identity"], full=True) if case.side]
+    assert {(c.side, c.size, c.count, c.channels) for c in found} == {(512, 32, 1000, 1), (512, 32, 1000, 3)}
+    assert found[0].pairs(1000) == 512**2 * 32**2 * 1000
+    assert all(c.count == 16 for c in cells(["identity"], full=False) if c.side)
+    (case,) = [c for c in cells(["identity"], full=False, count=2) if c.side and c.channels == channels]
+    small = bench.replace(case, side=72, patch_size=5)
+    _, y = load(small)
+    assert y.shape == (1, channels, 72, 72)
+    engine, baseline = measure(small, 1e9, fresh=False)
+    assert engine["db"] > 90
+    assert baseline["db"] > 60
+    assert engine["pairs_per_second"] == pytest.approx(2 * 32**2 * 72**2 / engine["seconds"])
+    assert baseline["pairs_per_second"] == pytest.approx(2 * 32**2 * 64**2 / baseline["seconds"])
+    shown = bench_table.summary(pd.DataFrame([engine, baseline]))
+    assert shown["images"][0] == f"photos 32x32x{channels} for 72x72"

@@ -68,6 +68,7 @@ REWRITTEN = [
     "08_architectures",
     "09_out_of_distribution",
     "10_sweep_it",
+    "11_your_network",
     "19_border",
     "20_generator",
 ]

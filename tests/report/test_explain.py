@@ -198,6 +198,11 @@ def fails(z):
         (lambda z: z, {"est": lemmse.MMSE(IMAGES, DENOISE)}, "est must be LocalEquivariantMMSE"),
         (
             lambda z: z,
+            {"est": lemmse.LocalEquivariantMMSE(IMAGES, DENOISE, patch_size=3, targets=IMAGES)},
+            "which was given other targets",
+        ),
+        (
+            lambda z: z,
             {"est": lemmse.LocalEquivariantMMSE([IMAGES], DENOISE, patch_size=3)},
             "in memory, as one tensor",
         ),
