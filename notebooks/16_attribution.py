@@ -172,7 +172,8 @@ def network_without(case, removed, turn):
 estimates = {}
 for name, case in cases.items():
     for kind, sets in sets_of(case).items():
-        each = [network_without(case, removed, turn) for turn, removed in enumerate(sets)]
+        numbered = enumerate(sets)
+        each = [network_without(case, out, n) for n, out in numbered]
         estimates[name, kind] = torch.stack(each)
 
 # %% tags=["hide-input"]

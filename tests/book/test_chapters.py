@@ -68,6 +68,11 @@ REWRITTEN = [
     "08_architectures",
     "09_out_of_distribution",
     "10_sweep_it",
+    "12_any_target",
+    "13_floor",
+    "14_error_bars",
+    "15_blind",
+    "16_attribution",
 ]
 
 
