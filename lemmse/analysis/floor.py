@@ -76,7 +76,7 @@ def risks_with_and_without(
     check_generator(generator, optional=False)
     count = len(images)
     check_count(queries, "queries", maximum=count)
-    labels = list(range(count)) if groups is None else list(groups)
+    labels: list[Hashable] = list(range(count)) if groups is None else list(groups)
     if len(labels) != count:
         raise ValueError(f"groups must name each of the {count} images, got {len(labels)} names")
     if len(set(labels)) < 2:
@@ -171,8 +171,9 @@ def risk_map(
     for n, p in tqdm(cells, desc="pairs (N, P)"):
         own = None if groups is None else list(groups)[:n]
         generator = torch.Generator().manual_seed(seed)
-        options = {"queries": min(queries, n), "generator": generator, "groups": own}
-        within.append(risks_with_and_without(images[:n], p, sigmas, **options))
+        within.append(
+            risks_with_and_without(images[:n], p, sigmas, queries=min(queries, n), generator=generator, groups=own)
+        )
         formula = LocalEquivariantMMSE(images[:n], Denoising(), patch_size=p)
         generator = torch.Generator().manual_seed(seed + 1)
         for sigma in sigmas:
