@@ -42,8 +42,8 @@ LICENSES = {
     "fashion_mnist": "Fashion-MNIST: MIT license, (c) 2017 Zalando SE.",
     "cifar10": "CIFAR-10 (a subset): no formal license; please cite Krizhevsky 2009.",
     "lfw": "Labeled Faces in the Wild at 32 x 32: no formal license; the photographs stay with their owners.",
-    "photos": "Photographs in the wheels of scikit-image, scikit-learn, matplotlib and PyWavelets: the license of each is in "
-    "the Data box of the book.",
+    "photos": "Photographs in the wheels of scikit-image, scikit-learn, matplotlib and PyWavelets: the Data box "
+    "of the book gives the license of each.",
 }
 WINDOWS = (1, 3, 5, 7, 9)  # patch sizes whose formula a network is compared with in cells of small noise
 OTHERS = 2_000  # images of another set, for the control of that name

@@ -171,8 +171,9 @@ def risk_map(
     for n, p in tqdm(cells, desc="pairs (N, P)"):
         own = None if groups is None else list(groups)[:n]
         generator = torch.Generator().manual_seed(seed)
-        drawn = min(queries, n)
-        within.append(risks_with_and_without(images[:n], p, sigmas, queries=drawn, generator=generator, groups=own))
+        within.append(
+            risks_with_and_without(images[:n], p, sigmas, queries=min(queries, n), generator=generator, groups=own)
+        )
         formula = LocalEquivariantMMSE(images[:n], Denoising(), patch_size=p)
         generator = torch.Generator().manual_seed(seed + 1)
         for sigma in sigmas:

@@ -69,6 +69,11 @@ REWRITTEN = [
     "09_out_of_distribution",
     "10_sweep_it",
     "11_your_network",
+    "12_any_target",
+    "13_floor",
+    "14_error_bars",
+    "15_blind",
+    "16_attribution",
     "19_border",
     "20_generator",
 ]

@@ -1,0 +1,426 @@
+# ---
+# jupyter:
+#   jupytext: {text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Error bars without the truth
+#
+# **Question.** A denoised image comes without its truth. Can one know how wrong it is? When can one trust the deviation
+# that the formula gives for each pixel, and does the formula notice when it cannot be trusted? And which filter do
+# network and formula apply to the pixels around an edge?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** The derivative of the formula is a covariance under its own weights, of the clean center $u$ and a
+# pixel $a_p$ of the training patches:
+#
+# $$
+# \frac{\partial \hat x[m]}{\partial y_p} = \frac{\operatorname{Cov}_w(u, a_p)}{\sigma^2}.
+# $$
+#
+# For $p = m$ it is the variance $\operatorname{Var}_m$ of the pixel. With Stein's identity this gives an estimate of
+# the squared error without the truth, whose mean over the noise is right for *every* clean image, like the training
+# images or not:
+#
+# $$
+# \|\hat x - x\|^2 \;\approx\; \|\hat x - y\|^2 - n \sigma^2 + 2 \sum_m \operatorname{Var}_m .
+# $$
+#
+# On images as in training, the expected error is $\sum_m \operatorname{Var}_m$. Elsewhere the formula may be wrong
+# without knowing it. The difference of the two,
+#
+# $$
+# \text{gap} = \frac1n \|\hat x - y\|^2 - \sigma^2 + \frac1n \sum_m \operatorname{Var}_m,
+# $$
+#
+# needs no truth either. It is 0 on average at home, so we can use it as an alarm.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
+data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
+count: int = 300  # N, training images
+size: int = 20  # pixels a side
+patch_size: int = 5  # P, odd: the receptive field
+sigmas: list[float] = [0.05, 0.2, 0.8]  # noise levels
+tested: int = 15  # images of each world
+alarm_sigma: float = 0.2  # noise level of the alarm, the nearest of the above
+network_images: int = 400  # N of the networks, as in the chapter on the main claim
+network_pixels: int = 28  # pixels a side of their training images
+architectures: list[str] = ["UNet", "ResNet", "PatchMLP"]  # trained as in the chapter on the main claim
+network_size: str = "small"  # small, or paper (4 million weights)
+steps: int = 2000  # of training
+batch_size: int = 8  # images a step
+learning_rate: float = 2.0e-3  # at its highest
+sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
+filter_sigmas: list[float] = [0.2, 0.8]  # noise levels at which filters are compared
+filter_pixels: int = 14  # pixels a side of the crop whose filters are compared
+filter_images: int = 3  # test images whose filters are compared
+seed: int = 0  # of worlds, noise, weights and resampling
+strict: bool = True  # whether this chapter fails if the claim at its end does
+
+# %% tags=["hide-input"]
+import logging
+
+import pandas as pd
+import torch
+from matplotlib.patches import Rectangle
+
+from lemmse import AffineMMSE, Denoising, LocalEquivariantMMSE, figures, load_images, stein_error
+from lemmse.analysis.alarm import area_under_roc, error_gap, roc
+from lemmse.analysis.evaluate import formula_error, squared_distances
+from lemmse.analysis.experiment import Training
+from lemmse.analysis.jacobian import filter_at, formula_jacobian, network_jacobian
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.groups import image_groups
+from lemmse.data.unseen import WORLDS, world_images
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+images = load_images(data, count=count, size=size, channels=1)
+shape = {"count": tested, "size": size, "channels": 1}
+pick = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:tested]
+worlds = {"training": images[pick], "test": load_images(data, split="test", **shape)}
+generator = torch.Generator().manual_seed(seed)
+for world in WORLDS:
+    worlds[world] = world_images(world, tested, size, 1, generator)
+albums = image_groups(data, count=count, size=size, channels=1)
+groups = {name: list(range(tested)) for name in worlds} | {
+    "training": [albums[i] for i in pick.tolist()],
+    "test": list(image_groups(data, split="test", **shape)),
+    "textures": [number % 3 for number in range(tested)],
+    "text": [0] * tested,
+}  # what each image was cut from; other worlds have independent images
+alarm_sigma = min(sigmas, key=lambda sigma: abs(sigma - alarm_sigma))
+
+# %% [markdown]
+# ## The error, with and without the truth
+#
+# One pass gives the estimate and its variance. The truth is used for the last column alone.
+
+# %%
+physics = Denoising()
+P = patch_size
+formula = LocalEquivariantMMSE(images, physics, patch_size=P)
+rows = []
+for world, truth in worlds.items():
+    noise = torch.Generator().manual_seed(seed + 1)
+    for sigma in sigmas:
+        y = physics.measure(truth, sigma, generator=noise)
+        known = formula.posterior(y, sigma)
+        row = {
+            "world": world,
+            "sigma": sigma,
+            "group": groups[world],
+            "estimated": stein_error(y, known, sigma),
+            "expected": known.variance.mean((1, 2, 3)),
+            "gap": error_gap(y, known, sigma),
+            "surprise": -known.log_density.mean((1, 2)),
+            "true": squared_distances(known.mean, truth),
+        }
+        rows.append(pd.DataFrame(row))
+errors = pd.concat(rows, ignore_index=True)
+
+# %% tags=["hide-input"]
+figure, (axes,) = figures.new_figure(1, len(sigmas), 2.7 * len(sigmas) + 0.4, 3.9)
+for axis, sigma in zip(axes, sigmas, strict=True):
+    part = errors[errors["sigma"] == sigma]
+    for turn, (world, dots) in enumerate(part.groupby("world", sort=False)):
+        look = figures.style("", turn) | {"linestyle": "none", "markersize": 5, "alpha": 0.7}
+        if world == "constant":
+            look |= {"fillstyle": "none", "color": "#7F3B08"}
+        axis.plot(1e3 * dots["true"], 1e3 * dots["estimated"], label=world, **look)
+    ends = [0, 1.05e3 * part["true"].max()]
+    axis.plot(ends, ends, color="black", linewidth=0.8)
+    axis.set(title=f"σ = {sigma:g}", xlabel="true error × 1000")
+    axis.grid(alpha=0.3)
+axes[0].set_ylabel("error estimated without the truth × 1000")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+show_figure(
+    figure,
+    name="fig-stein",
+    caption=f"""One dot an image, {tested} of each world: the squared error of the formula as estimated from the
+    measurement alone, against the true one. On the line the two are equal. The estimate may be negative.""",
+    alt="Scatter of estimated against true squared error for three noise levels; dots lie around the diagonal.",
+)
+
+# %% tags=["hide-input"]
+resampling = torch.Generator().manual_seed(seed)
+errors["bias"] = errors["estimated"] - errors["true"]
+bias = errors.groupby("sigma")["bias"].agg(["mean", "sem", "std"])
+bias["correlation"] = [part["estimated"].corr(part["true"]) for _, part in errors.groupby("sigma")]
+show_table(
+    pd.DataFrame(
+        {
+            "σ": [f"{sigma:g}" for sigma in bias.index],
+            "mean of estimate minus truth, × 1000": [
+                figures.plus_minus(1e3 * m, 1e3 * e) for m, e in bias[["mean", "sem"]].to_numpy()
+            ],
+            "spread for one image, × 1000": [figures.rounded(1e3 * value, 2) for value in bias["std"]],
+            "correlation over images": bias["correlation"].map("{:.3f}".format),
+        }
+    ),
+    name="tab-stein",
+    caption=f"""How far the estimate without the truth is from the true squared error, over all {len(worlds)} worlds of
+    {tested} images, ± standard error. Without bias the mean is 0; the spread is the price of not knowing the truth.""",
+)
+
+# %% [markdown]
+# ## Where the deviation is calibrated, and where it lies
+#
+# The posterior variance is the error that the formula expects. On the training images, with noise as assumed, it is
+# right by construction. We divide the error that occurs by the error that is expected.
+
+# %% tags=["hide-input"]
+sums = errors.groupby(["world", "sigma"], sort=False)[["true", "expected"]].mean()
+factor = (sums["true"] / sums["expected"]).unstack("sigma").loc[list(worlds)]
+show_table(
+    factor.map(lambda value: figures.rounded(value, 2)).rename(columns=lambda sigma: f"σ = {sigma:g}").reset_index(),
+    name="tab-calibration",
+    caption=f"""True squared error divided by the posterior variance, means over {tested} images of each world: 1 is
+    calibrated, 4 means that the deviation is half of what it should be.""",
+)
+
+# %% [markdown]
+# ## An alarm
+#
+# The gap needs no truth. Does it tell the worlds from home? Home is the test images: new crops, of photographs that the
+# formula has never seen. The control is the surprise, the negative log density of the patches, which also needs no
+# truth.
+
+# %%
+at = errors[errors["sigma"] == alarm_sigma].set_index("world")
+areas = []
+for world in list(worlds)[2:]:
+    row = {"world": world}
+    for alarm in ("gap", "surprise"):
+        home = at.loc["test", alarm].to_numpy()
+        away = at.loc[world, alarm].to_numpy()
+        row[alarm] = area_under_roc(home, away)
+    areas.append(row)
+areas = pd.DataFrame(areas).set_index("world")
+
+# %% tags=["hide-input"]
+figure, (axes,) = figures.new_figure(1, 2, 6.4, 3.7, sharey=True)
+for axis, alarm in zip(axes, ("gap", "surprise"), strict=True):
+    for turn, world in enumerate(areas.index):
+        false, true = roc(at.loc["test", alarm].to_numpy(), at.loc[world, alarm].to_numpy())
+        look = figures.style("", turn) | {"marker": "", "linewidth": 2}
+        axis.plot(false, true, label=world, **look)
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8)
+    axis.set(title=f"alarm: {alarm}", xlabel="false alarms at home", aspect="equal")
+axes[0].set_ylabel("alarms elsewhere")
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+show_figure(
+    figure,
+    name="fig-roc",
+    caption=f"""Share of images of a world that raise the alarm, against the share of test images that do, over all
+    thresholds, at σ = {alarm_sigma:g}; {tested} images each. A curve near the upper left corner tells the two
+    apart.""",
+    alt="Two panels of ROC curves, one line for each world: the gap, and the surprise as a control.",
+)
+show_table(
+    areas.map("{:.2f}".format).reset_index(),
+    name="tab-alarm",
+    caption="Area under the curve: 1 tells all images of the world from home, 0.5 none; below it the alarm is wrong.",
+)
+
+# %% [markdown]
+# ## Which filter is applied where
+#
+# A row of the derivative is the filter that makes one pixel of the estimate. The formula has it in one pass; a network,
+# by automatic differentiation. We look at a pixel at the strongest edge and at one in the flattest place. The control
+# is the affine filter, which does the same everywhere.
+
+# %%
+options = {"size": network_pixels, "channels": 1}
+crops = load_images(data, count=network_images, **options)
+training = Training(
+    steps=steps,
+    batch_size=batch_size,
+    lr=learning_rate,
+    sigma_min=sigma_min,
+    size=network_size,
+    seed=seed,
+)
+networks = training.networks(architectures, crops, physics, patch_size=P)
+taught = LocalEquivariantMMSE(crops, physics, patch_size=P)
+affine = AffineMMSE(crops, physics, patch_size=P)
+held_out = load_images(data, split="test", count=filter_images, **options)
+start = (network_pixels - filter_pixels) // 2
+middle = slice(start, start + filter_pixels)
+truth = held_out[..., middle, middle]
+
+# %%
+tiles, rest = divmod(network_pixels, filter_pixels)
+if rest:
+    raise ValueError("network_pixels must be a multiple of filter_pixels")
+
+
+def affine_jacobian(sigma):
+    """What one bright pixel adds to the affine filter's estimate."""
+    n = filter_pixels
+    bright = torch.eye(n * n).reshape(-1, 1, n, n)
+    black = torch.zeros(1, 1, n, n)
+    y = torch.cat([black, bright]).repeat(1, 1, tiles, tiles)
+    estimate = affine(y, sigma)[..., :n, :n].flatten(1)
+    return (estimate[1:] - estimate[0]).T.expand(filter_images, -1, -1)
+
+
+jacobians, seen = {}, {}
+for sigma in filter_sigmas:
+    noise = torch.Generator().manual_seed(seed + 2)
+    seen[sigma] = physics.measure(truth, sigma, generator=noise)
+    derivative = {"formula": formula_jacobian(taught, seen[sigma], sigma)}
+    for name, network in networks.items():
+        derivative[name] = network_jacobian(network, seen[sigma], sigma)
+    derivative["affine filter"] = affine_jacobian(sigma)
+    jacobians[sigma] = derivative
+
+# %% tags=["hide-input"]
+sides = (filter_pixels, filter_pixels)
+inner = slice(P // 2, filter_pixels - P // 2)
+slope = (truth[0, 0].diff(dim=0)[:, 1:].square() + truth[0, 0].diff(dim=1)[1:].square())[inner, inner]
+places = {}
+for name, at_pixel in (("edge", int(slope.argmax())), ("flat", int(slope.argmin()))):
+    row, column = divmod(at_pixel, slope.shape[1])
+    places[name] = (row + P // 2 + 1, column + P // 2 + 1)
+shown_sigma = filter_sigmas[0]
+kinds = ["formula", *networks, "affine filter"]
+first = {kind: jacobians[shown_sigma][kind][0].float() for kind in kinds}
+picked = {name: {kind: filter_at(first[kind], place, sides, P) for kind in kinds} for name, place in places.items()}
+most = max(float(image.abs().max()) for row in picked.values() for image in row.values())
+figure, axes = figures.new_figure(2, len(kinds) + 1, 1.35 * (len(kinds) + 1) + 0.3, 3.2)
+for row, (name, place) in zip(axes, places.items(), strict=True):
+    figures.draw_image(row[0], truth[0], title="truth" if name == "edge" else "")
+    half = P / 2
+    row[0].add_patch(Rectangle((place[1] - half, place[0] - half), P, P, fill=False, edgecolor="#D55E00", linewidth=2))
+    row[0].set_ylabel(name)
+    for axis, kind in zip(row[1:], kinds, strict=True):
+        figures.draw_image(axis, picked[name][kind], title=kind if name == "edge" else "", limits=(-most, most))
+show_figure(
+    figure,
+    name="fig-filters",
+    caption=f"""The filters of {P} × {P} pixels that formula, networks and control apply at σ = {shown_sigma:g}: at an
+    edge of the framed crop above, in a flat place below. Gray is 0, white is {most:.2f}.""",
+    alt="Two rows, edge and flat place: the crop with its window, then the filters of formula, networks and control.",
+)
+
+# %% tags=["hide-input"]
+likeness, spectra = [], []
+for sigma, derivative in jacobians.items():
+    reference = derivative["formula"].double().flatten(0, 1)
+    for kind in kinds[1:]:
+        rows = derivative[kind].double().flatten(0, 1)
+        cosine = torch.nn.functional.cosine_similarity(rows, reference, dim=1)
+        distance = (rows - reference).norm() / reference.norm()
+        likeness.append({"sigma": sigma, "restorer": kind, "cosine": float(cosine.mean()), "distance": float(distance)})
+    for kind in kinds:
+        matrix = derivative[kind][0].double()
+        values = torch.linalg.eigvals(matrix)
+        skew = (matrix - matrix.T).norm() / matrix.norm()
+        spectra.append(
+            {
+                "sigma": sigma,
+                "restorer": kind,
+                "trace": float(matrix.trace()),
+                "largest": float(values.real.max()),
+                "above": int((values.real > 0.5).sum()),
+                "imaginary": float(values.imag.abs().max()),
+                "skew": float(skew),
+            }
+        )
+likeness, spectra = pd.DataFrame(likeness), pd.DataFrame(spectra)
+merged = spectra.merge(likeness, on=["sigma", "restorer"], how="left")
+show_table(
+    pd.DataFrame(
+        {
+            "σ": merged["sigma"].map("{:g}".format),
+            "restorer": merged["restorer"],
+            "cosine to the formula": ["" if pd.isna(v) else f"{v:.2f}" for v in merged["cosine"]],
+            "relative distance": ["" if pd.isna(v) else f"{v:.2f}" for v in merged["distance"]],
+            "trace": merged["trace"].map("{:.1f}".format),
+            "largest eigenvalue": merged["largest"].map("{:.2f}".format),
+            "eigenvalues above 1/2": merged["above"],
+            "skew part": merged["skew"].map("{:.2f}".format),
+        }
+    ),
+    name="tab-jacobian",
+    caption=f"""Filters of the restorers against those of the formula, over all pixels of {filter_images} test crops of
+    {filter_pixels} × {filter_pixels}: mean cosine, and distance of the matrices relative to that of the formula. Then
+    the matrix of the first crop: its trace (how many pixels of noise come through), its eigenvalues, and the relative
+    norm of its antisymmetric part, which is 0 where the estimate follows the density of whole images.""",
+)
+
+# %% [markdown]
+# ## The answer, and what would prove it wrong
+#
+# The answer would be wrong if the estimate without the truth were biased in some world; if the deviation were wrong on
+# training images; if the alarm were no better than chance where the deviation lies most; or if the affine filter were
+# as near to the filters of the networks as the formula is.
+
+# %% tags=["hide-input"]
+bias["z"] = bias["mean"] / bias["sem"]
+low = min(sigmas)
+home_factor = factor.loc["training"]
+away_factor = factor.drop(index=["training", "test"])
+worst = away_factor[low].idxmax()
+caught = areas[areas["gap"] >= 0.9].index
+missed = areas[areas["gap"] < 0.9].index
+
+
+def listed(names):
+    """Names as a part of a sentence."""
+    quoted = [f'"{name}"' for name in names]
+    return " and ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]])) or "none"
+
+
+near = likeness.set_index(["sigma", "restorer"])["cosine"].unstack("restorer")
+of_networks, of_affine = near[list(networks)], near["affine filter"]
+show_answer(f"""Yes, on average over the pixels of an image. The estimate without the truth is off by
+{bias["z"].abs().max():.1f} standard errors at most over {len(errors) // len(sigmas)} images of {len(worlds)} worlds,
+and its correlation with the true error is {bias["correlation"].min():.2f} to {bias["correlation"].max():.2f}. The
+deviation itself is right at home and only there: error over expectation is {home_factor.min():.2f} to
+{home_factor.max():.2f} on training images, {factor.loc["test"].min():.1f} to {factor.loc["test"].max():.1f} on test
+images, and up to {away_factor.max(axis=None):.0f} elsewhere ("{worst}" at σ = {low:g}). The gap notices much of it at
+σ = {alarm_sigma:g}: the area under its curve is above 0.9 for {listed(caught)}, and not for {listed(missed)}. The
+networks apply filters like those of the formula: the mean cosine is {of_networks.min(axis=None):.2f} to
+{of_networks.max(axis=None):.2f} at σ from {min(filter_sigmas):g} to {max(filter_sigmas):g}, where the affine filter
+has {of_affine.min():.2f} to {of_affine.max():.2f}.""")
+
+# %% tags=["hide-input"]
+assert errors.select_dtypes("number").notna().all(axis=None), "every error must be a number"
+probe = seen[filter_sigmas[0]][:1]
+assert formula_error(taught, probe, filter_sigmas[0]) < 1e-5, "the engine must agree with the formula written out"
+divergence = float(taught.posterior(probe, filter_sigmas[0]).variance.sum()) / filter_sigmas[0] ** 2
+trace = float(jacobians[filter_sigmas[0]]["formula"][0].trace())
+assert abs(divergence - trace) < 1e-3 * divergence, "the trace of the derivative is the sum of the variances"
+statements = {
+    "At every sigma the mean of the estimate without the truth is within 3 standard errors of the true one.": bool(
+        (bias["z"].abs() < 3).all()
+    ),
+    "At every sigma the correlation over images is above 0.6.": bool((bias["correlation"] > 0.6).all()),
+    "On training images error and expectation agree within a factor of 1.3.": bool(
+        home_factor.between(1 / 1.3, 1.3).all()
+    ),
+    f"At sigma = {low:g} the error is more than five times the expectation in some world.": bool(
+        away_factor[low].max() > 5
+    ),
+    "The gap tells at least three of the worlds from home with an area above 0.9.": bool(len(caught) >= 3),
+    f"At sigma = {max(filter_sigmas):g} the filters of every network are nearer to the formula than the affine filter "
+    "is.": bool((of_networks.loc[max(filter_sigmas)] > of_affine[max(filter_sigmas)]).all()),
+}
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(worst_z=bias["z"].abs().max(), worst_factor=away_factor.max(axis=None), caught=len(caught))
+
+# %% [markdown]
+# ## Try it
+#
+# - `lemmse run 14 -p alarm_sigma 0.05`: the alarm at less noise.
+# - `lemmse run 14 -p patch_size 7`: a larger window is calibrated in fewer places. The networks are trained anew, which
+#   takes minutes.
+# - `lemmse run 14 -p data fashion_mnist`, after `lemmse data fetch fashion_mnist`: another home.

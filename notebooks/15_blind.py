@@ -1,0 +1,338 @@
+# ---
+# jupyter:
+#   jupytext: {text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # The price of not knowing the noise
+#
+# **Question.** Some networks are told how strong the noise is, others have to guess it from the picture. What does a
+# network do that is not told? What does that cost, and where in a picture?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** Let the noise level be one of $\sigma_1, \dots, \sigma_S$, drawn with equal probability. The best
+# local and equivariant map that does not see which one was drawn weighs the estimates of the maps that do by how dense
+# the training patches are at each level:
+#
+# $$
+# \hat x_{\text{blind}}[m] = \sum_s \pi_s(v)\, \hat x_{\sigma_s}[m],
+# \qquad \pi_s(v) = \frac{p_s(v)}{\sum_t p_t(v)},
+# $$
+#
+# with $p_s$ the density of noisy training patches at $\sigma_s$. The price of not knowing is exact:
+#
+# $$
+# \underbrace{\mathbb E \|\hat x_{\text{blind}} - x\|^2 - \mathbb E \|\hat x_\sigma - x\|^2}_{\text{price}}
+# = \mathbb E \|\hat x_{\text{blind}} - \hat x_\sigma\|^2 ,
+# $$
+#
+# in the mean over images, noise and levels as they were assumed. The map that knows is a projection of the truth on all
+# maps that know, the blind map is one of them, and Pythagoras does the rest.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
+data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
+count: int = 300  # N, training images
+size: int = 20  # pixels a side
+patch_size: int = 5  # P, odd: the receptive field
+sigmas: list[float] = [0.05, 0.1, 0.2, 0.4, 0.8]  # the noise levels that occur, also in training
+network_size: str = "small"  # tiny, small, medium, or paper (4 million weights)
+steps: int = 1500  # of training
+batch_size: int = 8  # images a step
+learning_rate: float = 2.0e-3  # at its highest
+draws: int = 12  # training images for each noise level, drawn at random, for the identity
+tested: int = 4  # test images
+shown: list[float] = [0.1, 0.4]  # noise levels of the pictures, among the above
+claimed_from: float = 0.2  # the least noise level at which the claim about the networks is made
+seed: int = 0  # of weights, training, draws and noise
+strict: bool = True  # whether this chapter fails if the claim at its end does
+
+# %% tags=["hide-input"]
+import logging
+
+import pandas as pd
+import torch
+
+from lemmse import BlindMMSE, Denoising, LocalEquivariantMMSE, figures, load_images
+from lemmse.analysis.evaluate import compare, formula_error, squared_distances
+from lemmse.analysis.experiment import Training
+from lemmse.analysis.margins import SURE, margins
+from lemmse.analysis.second_moments import affine_beside
+from lemmse.analysis.uncertainty import bootstrap_by_group, means_by_group
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.groups import image_groups
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+shape = {"size": size, "channels": 1}
+images = load_images(data, count=count, **shape)
+albums = image_groups(data, count=count, **shape)
+test = load_images(data, split="test", count=tested, **shape)
+test_albums = list(image_groups(data, split="test", count=tested, **shape))
+
+# %% [markdown]
+# ## Two formulas, and two networks
+#
+# The networks have the same architecture and the same noise levels in training. One has sigma as an input.
+
+# %%
+physics = Denoising()
+P = patch_size
+knows = LocalEquivariantMMSE(images, physics, patch_size=P)
+blind = BlindMMSE(knows, sigmas)
+training = Training(
+    steps=steps,
+    batch_size=batch_size,
+    lr=learning_rate,
+    size=network_size,
+    weighting="uniform",
+    seed=seed,
+)
+networks = {}
+kinds = {"network that knows": False, "blind network": True}
+for name, is_blind in kinds.items():
+    networks[name] = training.network(
+        "PatchMLP",
+        images,
+        physics,
+        patch_size=P,
+        blind=is_blind,
+        sigmas=sigmas,
+    )
+
+# %% [markdown]
+# ## The price, and the identity
+#
+# We draw training images and noise as assumed, and compute both sides.
+
+# %%
+draw = torch.Generator().manual_seed(seed)
+rows = []
+for sigma in sigmas:
+    drawn = torch.randperm(count, generator=draw)[:draws]
+    truth = images[drawn]
+    y = physics.measure(truth, sigma, generator=draw)
+    x_known, x_blind = knows(y, sigma), blind(y)
+    row = {
+        "sigma": sigma,
+        "group": [albums[i] for i in drawn.tolist()],
+        "known": squared_distances(x_known, truth),
+        "blind": squared_distances(x_blind, truth),
+        "apart": squared_distances(x_blind, x_known),
+    }
+    rows.append(pd.DataFrame(row))
+risks = pd.concat(rows, ignore_index=True)
+risks["price"] = risks["blind"] - risks["known"]
+rest = risks["price"] - risks["apart"]
+
+# %% tags=["hide-input"]
+resampling = torch.Generator().manual_seed(seed)
+by_sigma = {
+    name: means_by_group(risks, name, ["sigma"], generator=resampling).set_index("sigma")
+    for name in ("known", "blind", "price", "apart")
+}
+total = risks[["known", "blind", "price", "apart"]].mean()
+rest_error = float(bootstrap_by_group(torch.tensor(rest.to_numpy().copy()), risks["group"].to_list(), resampling).std())
+rest_z = float(rest.mean()) / rest_error
+rows = [
+    {
+        "σ": f"{sigma:g}",
+        **{
+            label: figures.plus_minus(*(1e3 * by_sigma[name].loc[sigma, ["mean", "error"]]))
+            for name, label in (
+                ("known", "risk, σ known"),
+                ("blind", "risk, blind"),
+                ("price", "price"),
+                ("apart", "distance of the two"),
+            )
+        },
+        "price in %": f"{100 * by_sigma['price'].loc[sigma, 'mean'] / by_sigma['known'].loc[sigma, 'mean']:.1f}",
+    }
+    for sigma in sigmas
+]
+rows.append(
+    {
+        "σ": "all",
+        "risk, σ known": figures.rounded(1e3 * total["known"]),
+        "risk, blind": figures.rounded(1e3 * total["blind"]),
+        "price": figures.rounded(1e3 * total["price"]),
+        "distance of the two": figures.rounded(1e3 * total["apart"]),
+        "price in %": f"{100 * total['price'] / total['known']:.1f}",
+    }
+)
+show_table(
+    pd.DataFrame(rows),
+    name="tab-price",
+    caption=f"""Squared errors times 1000 of the two formulas, {draws} training images at each level, ± standard error.
+    The identity is about the last line, the mean over all levels: there price and distance agree up to the chance of
+    the draw, {abs(rest_z):.1f} standard errors here. At one level alone they need not agree.""",
+)
+
+# %% [markdown]
+# ## Where blindness costs
+#
+# The blind formula guesses the level from one patch. In a flat place the patch itself shows the noise. Where the image
+# has texture, texture and noise look alike.
+
+# %% tags=["hide-input"]
+panels = []
+for sigma in shown:
+    noise = torch.Generator().manual_seed(seed + 1)
+    y = physics.measure(test, sigma, generator=noise)
+    probabilities = blind.level_probabilities(y)
+    own = probabilities[:, min(range(len(sigmas)), key=lambda s: abs(sigmas[s] - sigma))]
+    cost = (blind(y) - knows(y, sigma)).square().sqrt()
+    panels.append((sigma, y, own, cost))
+figure, axes = figures.new_figure(2 * len(shown), 4, 6.0, 3.2 * len(shown))
+brightest = max(float(cost[:2].max()) for *_, cost in panels)
+for turn, (sigma, y, own, cost) in enumerate(panels):
+    for picture in range(2):
+        line = axes[2 * turn + picture]
+        titles = ["truth", "measurement", "weight of the true σ", "|blind − known|"]
+        contents = [test[picture], y[picture], own[picture][None].float(), cost[picture] / brightest]
+        for axis, image, title in zip(line, contents, titles, strict=True):
+            figures.draw_image(axis, image, title=title if turn == 0 and picture == 0 else "")
+        line[0].set_ylabel(f"σ = {sigma:g}")
+show_figure(
+    figure,
+    name="fig-blind",
+    caption=f"""Where the blind formula knows the noise level (third column, white is certain) and where not knowing
+    changes the estimate (last column, black is 0, white is {brightest:.2f}). Test images.""",
+    alt="Rows of test images at two noise levels: truth, measurement, weight of the true level, cost of blindness.",
+)
+
+# %%
+rows = []
+for sigma in sigmas:
+    noise = torch.Generator().manual_seed(seed + 1)
+    y = physics.measure(test, sigma, generator=noise)
+    cost = (blind(y) - knows(y, sigma)).square()[:, 0]
+    smooth = torch.nn.functional.pad(test, (2, 2, 2, 2), mode="circular")
+    patches = smooth.unfold(2, 5, 1).unfold(3, 5, 1).flatten(-2)
+    texture = patches.std(-1)[:, 0]
+    flat = texture <= texture.flatten(1).median(1).values[:, None, None]
+    for place, where in (("flat", flat), ("textured", ~flat)):
+        for n in range(tested):
+            about = {"sigma": sigma, "group": test_albums[n]}
+            value = float(cost[n][where[n]].mean())
+            rows.append({**about, "place": place, "cost": value})
+costs = pd.DataFrame(rows)
+
+# %% tags=["hide-input"]
+place_means = means_by_group(costs, "cost", ["place", "sigma"], generator=resampling)
+figure, ((axis,),) = figures.new_figure(1, 1, 4.6, 3.2)
+for turn, (place, part) in enumerate(place_means.groupby("place", sort=False)):
+    look = figures.style("", turn) | {"capsize": 3, "markersize": 6}
+    axis.errorbar(part["sigma"] * (1 + 0.03 * turn), 1e3 * part["mean"], 1e3 * part["error"], label=place, **look)
+axis.set(xscale="log", xlabel="noise level σ", ylabel="|blind − known|² × 1000")
+axis.set_xticks(sigmas, [f"{sigma:g}" for sigma in sigmas])
+axis.minorticks_off()
+axis.grid(alpha=0.3)
+axis.legend()
+show_figure(
+    figure,
+    name="fig-places",
+    caption=f"""What not knowing the level changes, in the flatter and in the more textured half of each image (by the
+    standard deviation of 5 × 5 clean pixels), ± standard error over {tested} test images.""",
+    alt="Squared difference between blind and knowing formula against sigma, for flat and for textured places.",
+)
+
+# %% [markdown]
+# ## Do networks do the same?
+#
+# If the theory is right, the blind network is nearer to the blind formula than to the one that knows, and the network
+# that knows is the other way around, wherever the two formulas differ.
+
+# %%
+affine = affine_beside(knows)
+known_names = {
+    "formula that knows": knows,
+    "blind formula": lambda y, sigma: blind(y),
+    "affine filter": affine,
+}
+distances = compare(
+    networks | known_names,
+    physics,
+    {"training": images[:tested], "test": test},
+    sigmas,
+    seed=seed + 2,
+    groups={"training": list(albums[:tested]), "test": test_albums},
+)
+
+# %% tags=["hide-input"]
+own = {"network that knows": "formula that knows", "blind network": "blind formula"}
+other = {"network that knows": "blind formula", "blind network": "formula that knows"}
+table = pd.concat(
+    margins(distances, [name], [other[name], "affine filter"], formula=own[name], generator=resampling)
+    for name in networks
+)
+apart = distances[(distances["one"] == "blind formula") & (distances["other"] == "formula that knows")]
+apart = apart.groupby(["split", "sigma"])["psnr"].mean()
+rows = []
+for (split, sigma), part in table.groupby(["split", "sigma"], sort=False):
+    row = {"images": split, "σ": f"{sigma:g}", "blind to knowing formula": f"{apart[split, sigma]:.1f}"}
+    for _, line in part.iterrows():
+        row[f"{line['network']} to its formula"] = f"{line['to_formula']:.1f}"
+        row[f"{line['network']}: margin"] = figures.plus_minus(line["margin"], line["error"])
+    rows.append(row)
+show_table(
+    pd.DataFrame(rows),
+    name="tab-blind-networks",
+    caption=f"""PSNR in dB between networks and formulas, means over {tested} images. The margin is how much nearer a
+    network is to its own formula than to the nearest of the other formula and the affine filter, ± standard error.""",
+)
+
+# %% [markdown]
+# ## The answer, and what would prove it wrong
+#
+# The identity would be wrong if, over all levels, price and distance differed by more than chance allows. The answer
+# would be wrong if the blind network were nearer to the formula that knows than to the blind one.
+
+# %% tags=["hide-input"]
+relative = {s: 100 * by_sigma["price"].loc[s, "mean"] / by_sigma["known"].loc[s, "mean"] for s in sigmas}
+dearest = max(relative, key=relative.get)
+judged = table[(table["network"] == "blind network") & (table["sigma"] >= claimed_from)]
+wide = place_means.pivot(index="sigma", columns="place", values="mean")
+ratio = wide["textured"] / wide["flat"]
+sure = table[table["margin"] > SURE * table["error"]].groupby("network").size()
+show_answer(f"""It does nearly as well. Over all levels the price is {100 * total["price"] / total["known"]:.1f} % of
+the risk of the formula that knows, and it equals the distance of the two formulas, as it must: the two differ by
+{abs(rest_z):.1f} standard errors. Relative to the risk at one level it is highest at σ = {dearest:g}
+({relative[dearest]:.1f} %). On test images textured places cost {ratio.min():.1f} to {ratio.max():.1f} times what flat
+ones do, depending on the level. The blind network has a margin of {judged["margin"].min():.1f} to
+{judged["margin"].max():.1f} dB from σ = {claimed_from:g} on, training and test images together: where it is positive,
+the network is nearer to the blind formula than to the one that knows and to the affine filter. The margin is above
+{SURE:g} standard errors in {sure.get("blind network", 0)} of {2 * len(sigmas)} cases for the blind network and in
+{sure.get("network that knows", 0)} for the one that knows. All this is about σ in
+{", ".join(f"{s:g}" for s in sigmas)}, with equal probability, and a receptive field of {P} × {P} pixels.""")
+
+# %% tags=["hide-input"]
+assert risks.select_dtypes("number").notna().all(axis=None), "every risk must be a number"
+y = physics.measure(test[:1], sigmas[-1], generator=torch.Generator().manual_seed(seed))
+assert formula_error(knows, y, sigmas[-1]) < 1e-5, "the engine must agree with the formula written out"
+posteriors = [knows.posterior(y, sigma) for sigma in sigmas]
+weights = torch.softmax(torch.stack([p.log_density for p in posteriors], 1), 1)
+by_hand = (weights[:, :, None] * torch.stack([p.mean for p in posteriors], 1)).sum(1)
+assert float((by_hand - blind(y)).abs().max()) < 1e-5, "the blind formula is the weighted mean"
+statements = {
+    "Over all levels, price and distance agree within 3 standard errors.": abs(rest_z) < 3,
+    "The price is less than 15 % of the risk.": bool(total["price"] < 0.15 * total["known"]),
+    f"From sigma = {claimed_from:g} on, the blind network is nearer to the blind formula than to every control.": bool(
+        (judged["margin"] > 0).all()
+    ),
+}
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(price=total["price"] / total["known"], rest_z=rest_z, margin_least=judged["margin"].min())
+
+# %% [markdown]
+# ## Try it
+#
+# - `lemmse run 15 -p draws 60`: a sharper test of the identity.
+# - `lemmse run 15 -p tested 12`: more test images.
+# - `lemmse run 15 -p sigmas "[0.1, 0.8]"`: two levels that are easy to tell apart. The networks are trained anew, which
+#   takes minutes.
