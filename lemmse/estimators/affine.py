@@ -42,10 +42,12 @@ class NoiseStratum:
     Attributes:
         positions: (K,) int64, flat indices of the pixels.
         noise: (p, p) float64, `S = mean_k Q_k Q_k^T` for one channel: the noise covariance of a patch at sigma = 1.
+        joint: whether noise is (C p, C p), of all channels of a patch together, as for complex images.
     """
 
     positions: Tensor
     noise: Tensor
+    joint: bool = False
 
 
 def noise_strata(B: PreInverse, patch_size: int, height: int, width: int) -> list[NoiseStratum]:
@@ -70,11 +72,12 @@ def noise_strata(B: PreInverse, patch_size: int, height: int, width: int) -> lis
     """
     window = window_indices(check_patch_size(patch_size), height, width)
     if isinstance(B, CirculantPreInverse):
-        return [
-            NoiseStratum(
-                torch.arange(len(window), dtype=torch.int64, device="cpu"), patch_covariance(B.spectrum, patch_size)
-            )
-        ]
+        everywhere = torch.arange(len(window), dtype=torch.int64, device="cpu")
+        noise = patch_covariance(B.spectrum, patch_size, complex_images=B.complex_images)
+        if B.complex_images:  # of the real and the imaginary part of a patch
+            parts = [torch.cat([noise.real, -noise.imag], 1), torch.cat([noise.imag, noise.real], 1)]
+            return [NoiseStratum(everywhere, torch.cat(parts), joint=True)]
+        return [NoiseStratum(everywhere, noise)]
     if isinstance(B, DiagonalPreInverse):
         mask = B.mask.cpu()
         labels = mask_strata(mask, patch_size).flatten()
@@ -98,10 +101,13 @@ class _Patches:
         self.whitening = (vectors[:, kept] / values[kept].sqrt()).to(device)  # W (p, r), for one channel
         self.positions = stratum.positions.to(device)
         self._pixels = window[stratum.positions].to(device)  # (K, p)
+        self._joint = stratum.joint
 
     def __call__(self, z: Tensor) -> Tensor:
         """(Q, C, H, W) -> (Q, K, C*r)."""
         patches = z.flatten(2)[:, :, self._pixels]
+        if self._joint:
+            patches = patches.transpose(1, 2).flatten(2)[:, None]
         return (patches @ self.whitening).transpose(1, 2).flatten(2)
 
     def centers(self, x: Tensor) -> Tensor:

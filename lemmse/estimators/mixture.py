@@ -166,9 +166,9 @@ class MixtureEstimator(nn.Module):
             raise ValueError(f"finish takes the PartialSum that `partial` returns, got {type(partial).__name__}")
         layout = tuple(partial.state.s1.shape[1:])
         same = partial.shape == self.shape
-        features = self.features
-        if same:
-            features = self._features_for((self.query_shape[0], *partial.sides), partial.sigma)
+        features = self._features_for(self.query_shape, partial.sigma)
+        if same and partial.sides != features.shape[1:]:
+            features = features.for_queries(partial.sides)
         if not same or layout != features.state_shape:
             rows, channels = features.state_shape
             raise ValueError(

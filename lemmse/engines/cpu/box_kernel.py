@@ -210,11 +210,12 @@ def walk(
     q: (F, tile height, tile width), for a bilinear form (1 + F, tile height, tile width). at: row and column of its
     first pixel, at which the first window is centred, less half a window; both less than the sides of a key. window:
     height and width. labels: (h, w) int64 of the pixels, -1 outside. keys: (groups, F * H * step) and values: (groups,
-    C * H * step), interleaved. key_labels: the same with one channel, or (1, H * step) for all groups, or (0, 0) where all pairs compete. images, rows: (groups, 16) int64, the
-    image of each lane and its first row shift. shifts: first and last row shift, of those after it. size: H and W of
-    the keys. scale2: -logit / D, in bits. stop: (1,) bool, whether to return, at any time. reference: (h*w,) a distance
-    near the least so far. sums: (h*w, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least
-    D, ascending, and their keys, int64, numbered through images, rows and columns. All else float64.
+    C * H * step), interleaved. key_labels: the same with one channel, or (1, H * step) for all groups, or (0, 0) where
+    all pairs compete. images, rows: (groups, 16) int64, the image of each lane and its first row shift. shifts: first
+    and last row shift, of those after it. size: H and W of the keys. scale2: -logit / D, in bits. stop: (1,) bool,
+    whether to return, at any time. reference: (h*w,) a distance near the least so far. sums: (h*w, 2 + 2 C): sum e,
+    sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least D, ascending, and their keys, int64, numbered
+    through images, rows and columns. All else float64.
     """
     tile_height, tile_width = q.shape[1:]
     features = len(q) - _constants(bilinear)
