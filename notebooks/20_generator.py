@@ -442,7 +442,7 @@ statements = {
     ),
     f"In the mean over these noise levels it is so by {SURE:g} standard errors.": judged["margin"].mean()
     > SURE * judged["error"].mean(),
-    "The finished picture of the network is 3 dB nearer to that of the formula from the same noise than from another.": (
+    "The finished picture of the network is 3 dB nearer to that of the formula from the same noise than from others.": (
         means[last, FORMULA] > means[last, OTHER_NOISE] + 3
     ),
     f"Zero padding draws more of the layout than circular padding, by {SURE:g} standard errors.": score["zeros"]

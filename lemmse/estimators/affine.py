@@ -44,10 +44,12 @@ class NoiseStratum:
     Attributes:
         positions: (K,) int64, flat indices of the pixels.
         noise: (p, p) float64, `S = mean_k Q_k Q_k^T` for one channel: the noise covariance of a patch at sigma = 1.
+        joint: whether noise is (C p, C p), of all channels of a patch together, as for complex images.
     """
 
     positions: Tensor
     noise: Tensor
+    joint: bool = False
 
 
 def noise_strata(B: PreInverse, patch_size: int, height: int, width: int) -> list[NoiseStratum]:
@@ -72,11 +74,12 @@ def noise_strata(B: PreInverse, patch_size: int, height: int, width: int) -> lis
     """
     window = window_indices(check_patch_size(patch_size), height, width)
     if isinstance(B, CirculantPreInverse):
-        return [
-            NoiseStratum(
-                torch.arange(len(window), dtype=torch.int64, device="cpu"), patch_covariance(B.spectrum, patch_size)
-            )
-        ]
+        everywhere = torch.arange(len(window), dtype=torch.int64, device="cpu")
+        noise = patch_covariance(B.spectrum, patch_size, complex_images=B.complex_images)
+        if B.complex_images:  # of the real and the imaginary part of a patch
+            parts = [torch.cat([noise.real, -noise.imag], 1), torch.cat([noise.imag, noise.real], 1)]
+            return [NoiseStratum(everywhere, torch.cat(parts), joint=True)]
+        return [NoiseStratum(everywhere, noise)]
     if isinstance(B, DiagonalPreInverse):
         mask = B.mask.cpu()
         labels = mask_strata(mask, patch_size).flatten()
@@ -94,25 +97,28 @@ def noise_strata(B: PreInverse, patch_size: int, height: int, width: int) -> lis
 class _Patches:
     """The whitened patches of one stratum, `w = W^T v` with `W^T S W = I`: their noise is white, of deviation sigma."""
 
-    def __init__(self, whitening: Tensor, positions: Tensor, window: Tensor) -> None:
+    def __init__(self, whitening: Tensor, positions: Tensor, window: Tensor, joint: bool) -> None:
         self.whitening = whitening  # W (p, r), for one channel
         self.positions = positions.to(whitening.device)
         self._pixels = window[positions.cpu()].to(whitening.device)  # (K, p)
+        self._joint = joint
 
     @classmethod
     def of_stratum(cls, stratum: NoiseStratum, window: Tensor, device: torch.device) -> _Patches:
         """The patches at the positions of a stratum, on a device."""
         values, vectors = torch.linalg.eigh(stratum.noise)
         kept = values > RANGE_RTOL * values[-1]
-        return cls((vectors[:, kept] / values[kept].sqrt()).to(device), stratum.positions, window)
+        return cls((vectors[:, kept] / values[kept].sqrt()).to(device), stratum.positions, window, stratum.joint)
 
     def at(self, positions: Tensor, window: Tensor) -> _Patches:
         """The patches of the same stratum at other positions, of an image with another window around each pixel."""
-        return _Patches(self.whitening, positions, window)
+        return _Patches(self.whitening, positions, window, self._joint)
 
     def __call__(self, z: Tensor) -> Tensor:
         """(Q, C, H, W) -> (Q, K, C*r)."""
         patches = z.flatten(2)[:, :, self._pixels]
+        if self._joint:
+            patches = patches.transpose(1, 2).flatten(2)[:, None]
         return (patches @ self.whitening).transpose(1, 2).flatten(2)
 
     def centers(self, x: Tensor) -> Tensor:

@@ -187,11 +187,9 @@ class MixtureEstimator(nn.Module):
             raise ValueError(f"finish takes the PartialSum that `partial` returns, got {type(partial).__name__}")
         layout = tuple(partial.state.s1.shape[1:])
         same = partial.shape == self.shape
-        features = self.features
-        if same:
-            unchanged = partial.sides == features.shape[1:]
-            query_shape = self.query_shape if unchanged else (self.query_shape[0], *partial.sides)
-            features = self._features_for(query_shape, partial.sigma)
+        features = self._features_for(self.query_shape, partial.sigma)
+        if same and partial.sides != features.shape[1:]:
+            features = features.for_queries(partial.sides)
         if not same or layout != features.state_shape:
             rows, channels = features.state_shape
             raise ValueError(

@@ -5,6 +5,9 @@ The noise of a patch has the covariance `sigma^2 S` with `S = Pi_k B B^T Pi_k^T`
     S[j, j'] = r[j - j'],    r the inverse Fourier transform of the spectrum of B B^T.
 
 The features are `S^(-1/2) v` on the range of S, up to a rotation. All positions compete.
+
+For complex images, given by real and imaginary part, S is Hermitian, and so is its root; the features are the real and
+the imaginary part of `S^(-1/2) v`, and the noise of each has the deviation sigma.
 """
 
 from __future__ import annotations
@@ -24,21 +27,26 @@ from lemmse.physics.spectra import RANGE_RTOL, kept_values
 _FEATURES = 1 << 21  # of training images at once
 
 
-def patch_covariance(spectrum: Tensor, patch_size: int) -> Tensor:
-    """`S = Pi_k B B^T Pi_k^T` (p, p), for any k, of a circulant `B B^T` with `spectrum` (H, W); float64, on the CPU."""
+def patch_covariance(spectrum: Tensor, patch_size: int, *, complex_images: bool = False) -> Tensor:
+    """`S = Pi_k B B^T Pi_k^T` (p, p), for any k, of a circulant `B B^T` with `spectrum` (H, W); float64, on the CPU.
+
+    complex_images: whether B B^H acts on complex images: then S is Hermitian, complex128.
+    """
     height, width = spectrum.shape
-    r = torch.fft.ifft2(spectrum.double().cpu()).real
+    r = torch.fft.ifft2(spectrum.double().cpu())
+    r = r if complex_images else r.real
     window = window_indices(patch_size, height, width)[0]
     rows, cols = window // width, window % width
     s = r[(rows[:, None] - rows) % height, (cols[:, None] - cols) % width]
-    return (s + s.T) / 2
+    return (s + s.mH) / 2
 
 
 class WhitenedFeatures(PatchFeatures[FeatureEngine]):
     """The whitened patches `S^(-1/2) v`.
 
     Attributes:
-        whitening: (p, rank) float64, the eigenvectors of S divided by the roots of their eigenvalues.
+        whitening: (p, rank) float64, or complex128 if complex, the eigenvectors of S divided by the roots of their
+            eigenvalues.
         As `Features` says.
     """
 
@@ -48,7 +56,9 @@ class WhitenedFeatures(PatchFeatures[FeatureEngine]):
         super().__init__(shape)
         self.patch_size = patch_size
         channels, height, width = shape
-        eigenvalues, eigenvectors = torch.linalg.eigh(patch_covariance(pre_inverse.spectrum, patch_size))
+        self.complex_images = pre_inverse.complex_images
+        covariance = patch_covariance(pre_inverse.spectrum, patch_size, complex_images=self.complex_images)
+        eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
         eigenvalues = eigenvalues.clamp_min(0)
         kept = kept_values(eigenvalues, RANGE_RTOL, "eigenvalue of the patch noise covariance")
         if bool(kept.any()):
@@ -65,7 +75,11 @@ class WhitenedFeatures(PatchFeatures[FeatureEngine]):
 
     def __call__(self, z: Tensor) -> Tensor:
         """`S^(-1/2) v` of every patch v: (Q, C, H, W) -> (Q, H*W, C*rank) float64."""
-        white = extract_patches(z.double(), self.patch_size) @ self.whitening
+        patches = extract_patches(z.double(), self.patch_size)
+        if self.complex_images:
+            white = torch.view_as_real(torch.complex(patches[:, 0], patches[:, 1]) @ self.whitening.conj())
+            return white.flatten(2)
+        white = patches @ self.whitening
         return white.transpose(1, 2).flatten(2)
 
     def accumulate(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SIGMA = "sigma (image range 0 to 1)"
 _TICKS = 8  # at most, on an axis of noise levels
 
 
@@ -44,13 +45,14 @@ def psnr_lines(
     return figure
 
 
-def control_lines(frame: pd.DataFrame, networks: Iterable[str], controls: Iterable[str]) -> Figure:
+def control_lines(frame: pd.DataFrame, networks: Iterable[str], controls: Iterable[str], level: str = SIGMA) -> Figure:
     """How near the networks are to the formula and to each control: a panel for each set of images, a line for each.
 
     Args:
         frame: of `evaluate.compare`.
         networks: their names; the lines are means over the networks and over the images.
         controls: their names.
+        level: the label of the axis of noise levels.
 
     Returns:
         PSNR in dB against sigma. The line of the formula is drawn last and thicker than the others.
@@ -65,7 +67,7 @@ def control_lines(frame: pd.DataFrame, networks: Iterable[str], controls: Iterab
             width = 3.0 if name == FORMULA else 1.2
             axis.plot(mean.index, mean, label=name, markersize=5, linewidth=width, **style(name, turn))
         axis.set_title(f"{split} images")
-        sigma_axis(axis, part["sigma"])
+        sigma_axis(axis, part["sigma"], level)
     axes[0][0].set_ylabel("PSNR to the networks (dB)")
     legend_below(figure)
     return figure
@@ -97,11 +99,11 @@ def margin_lines(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def sigma_axis(axis: Axes, sigmas: Iterable[float]) -> None:
+def sigma_axis(axis: Axes, sigmas: Iterable[float], label: str = SIGMA) -> None:
     """A logarithmic axis of noise levels, with a tick at each of them, or at every few where there are many."""
     ticks = sorted(set(sigmas), reverse=True)
     ticks = ticks[:: -(-len(ticks) // _TICKS)]
-    axis.set(xscale="log", xlabel="sigma (image range 0 to 1)")
+    axis.set(xscale="log", xlabel=label)
     axis.set_xticks(ticks, [f"{s:.3g}" for s in ticks])
     axis.minorticks_off()
     axis.grid(alpha=0.3)

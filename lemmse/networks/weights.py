@@ -150,6 +150,8 @@ def weights_key(
     }
     if images.dtype != torch.float32:
         differing["dtype"] = str(images.dtype)
+    if getattr(physics, "complex_images", False):
+        differing["complex_images"] = True
     about = [RECIPE, architecture, patch_size, seed, sorted(differing.items()), type(physics).__name__]
     digest = hashlib.sha256(json.dumps(about, default=repr).encode())
     for name, value in sorted(physics.state_dict().items()):
@@ -199,7 +201,8 @@ def _train(
     of_training = {name: value for name, value in options.items() if name in TRAINING_OPTIONS}
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
-        net = ARCHITECTURES[architecture](physics.A(images[:1]).shape[1], patch_size, **of_network)
+        channels = physics.to_image(physics.A(images[:1])).shape[1]
+        net = ARCHITECTURES[architecture](channels, patch_size, **of_network)
     checkpoint = path.with_suffix(".checkpoint")
     log.info("%s: training %s steps", architecture, options["steps"])
 

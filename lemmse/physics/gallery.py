@@ -77,6 +77,41 @@ def column_mask(height: int, width: int, generator: torch.Generator) -> Tensor:
     return (low | torch.isin(frequency, drawn)).expand(height, width).clone()
 
 
+def cartesian_mask(height: int, width: int, acceleration: int, center: int, generator: torch.Generator) -> Tensor:
+    """Which frequencies (H, W), in `fft2` order, an accelerated scan measures: a dense center, and random columns.
+
+    The `center` columns of lowest frequency are measured, and as many others, drawn by the generator, as bring the
+    number of columns to `W / acceleration`.
+
+    Args:
+        height: H.
+        width: W.
+        acceleration: how many times fewer columns are measured than there are, at least 1.
+        center: columns in the center, from 1 to `W / acceleration`; without them the gray level of an image is lost.
+        generator: source of the columns.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ValueError: for a center or an acceleration out of range.
+
+    Example:
+        >>> mask = cartesian_mask(4, 16, acceleration=4, center=2, generator=torch.Generator().manual_seed(0))
+        >>> mask.shape, int(mask[0].sum()), bool(mask[0, 0])
+        (torch.Size([4, 16]), 4, True)
+    """
+    height, width = (check_count(n, side, maximum=_LARGEST) for n, side in ((height, "height"), (width, "width")))
+    measured = width // check_count(acceleration, "acceleration", maximum=width)
+    check_count(center, "center", maximum=measured)
+    check_generator(generator, optional=False)
+    columns = torch.zeros(width, dtype=torch.bool, device="cpu")
+    columns[torch.arange(-(center // 2), center - center // 2, dtype=torch.int64, device="cpu") % width] = True
+    others = (~columns).nonzero()[:, 0]
+    columns[others[_shuffled(len(others), generator)[: measured - center]]] = True
+    return columns.expand(height, width).clone()
+
+
 def _shuffled(count: int, generator: torch.Generator) -> Tensor:
     """The numbers 0 .. count - 1 in an order drawn by the generator, on the CPU."""
     return torch.randperm(count, generator=generator, dtype=torch.int64, device=generator.device).cpu()

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from lemmse.checks import check_batch, check_count, check_tensor, shown
 from lemmse.physics.noise import add_noise, check_gaussian_model, check_noise, draw
-from lemmse.physics.spectra import RTOL, filter_images, invert_matrix, invert_spectrum
+from lemmse.physics.spectra import RTOL, as_complex, as_parts, filter_images, invert_matrix, invert_spectrum
 
 FLOATS = (torch.float32, torch.float64)
 COMPLEX = (torch.complex64, torch.complex128)
@@ -122,7 +122,10 @@ class CirculantPhysics(Physics):
     """A for which `A^T A` is a circular convolution with the real spectrum `t(f) = normal_spectrum(H, W)`.
 
     `A_dagger = (A^T A)^+ A^T`: the frequencies with singular value sqrt(t) below `RTOL` of the largest count as lost.
+    complex_images: whether the two channels of an image are the parts of a complex one, on which A^H A acts.
     """
+
+    complex_images: bool = False
 
     def normal_spectrum(self, height: int, width: int) -> Tensor:
         """Eigenvalues t (H, W) >= 0 of `A^T A`, float64, in `fft2` order."""
@@ -133,7 +136,7 @@ class CirculantPhysics(Physics):
         check_batch(y, "measurements", FLOATS + COMPLEX)
         back = self.A_adjoint(y.to(torch.complex128 if y.is_complex() else torch.float64))
         inverse = invert_spectrum(self.normal_spectrum(*back.shape[-2:]), RTOL)
-        return filter_images(back, inverse).to(y.real.dtype)
+        return filter_images(back, inverse, complex_images=self.complex_images).to(y.real.dtype)
 
 
 class Blur(CirculantPhysics):
@@ -176,36 +179,45 @@ class Blur(CirculantPhysics):
 
 
 class FourierSampling(CirculantPhysics):
-    """`A x = mask * fft2(x, norm="ortho")`, DC at [0, 0]: single-coil accelerated MRI of real images.
+    """`A x = mask * fft2(x, norm="ortho")`, DC at [0, 0]: single-coil accelerated MRI.
 
-    mask: as for `Inpainting`, over frequencies. Measurements are complex (Q, C, H, W); the noise has variance sigma^2
-    in the real and in the imaginary part, at every frequency. `A^T A` has the spectrum `t(f) = (m(f) + m(-f)) / 2`.
+    mask: as for `Inpainting`, over frequencies. complex_images: whether images are complex, given as (Q, 2, H, W), real
+    and imaginary part. Measurements are complex, (Q, C, H, W) of real images and (Q, 1, H, W) of complex ones; the
+    noise has variance sigma^2 in the real and in the imaginary part, at every frequency. `A^H A` has the spectrum
+    `t(f) = (m(f) + m(-f)) / 2` on real images, and the mask itself on complex ones. Raises ValueError for bad input.
     """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, *, complex_images: bool = False) -> None:
         super().__init__()
+        if not isinstance(complex_images, bool):
+            raise ValueError(f"complex_images must be True or False, got {shown(complex_images)}")
+        self.complex_images = complex_images
         self.register_buffer("mask", check_mask(mask))
 
     def normal_spectrum(self, height: int, width: int) -> Tensor:
-        """`(m(f) + m(-f)) / 2`."""
+        """`(m(f) + m(-f)) / 2`, or m for complex images."""
         mask = _of_size(self.mask, height, width)
+        if self.complex_images:
+            return mask
         return (mask + mask.flip(0, 1).roll((1, 1), (0, 1))) / 2
 
     def A(self, x: Tensor) -> Tensor:
         """Sampled spectrum, complex (Q, C, H, W)."""
         check_batch(x, "images")
-        return torch.fft.fft2(x, norm="ortho") * _of_size(self.mask, *x.shape[-2:]).to(x)
+        mask = _of_size(self.mask, *x.shape[-2:]).to(x)
+        return torch.fft.fft2(as_complex(x) if self.complex_images else x, norm="ortho") * mask
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """`Re F^H (mask * y)`."""
+        """`Re F^H (mask * y)`; for complex images both parts of `F^H (mask * y)`."""
         check_batch(y, "measurements", COMPLEX)
         return self.to_image(y * _of_size(self.mask, *y.shape[-2:]).to(y.device, y.real.dtype))
 
     def to_image(self, y: Tensor) -> Tensor:
-        """`Re F^H y`, without the mask: the physics-agnostic input, whose noise is white."""
-        return torch.fft.ifft2(check_batch(y, "measurements", COMPLEX), norm="ortho").real
+        """`Re F^H y`, or both parts, without the mask: the physics-agnostic input, whose noise is white."""
+        image = torch.fft.ifft2(check_batch(y, "measurements", COMPLEX), norm="ortho")
+        return as_parts(image) if self.complex_images else image.real
 
 
 class Linear(Physics):

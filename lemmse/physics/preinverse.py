@@ -119,15 +119,21 @@ class IdentityPreInverse(DiagonalPreInverse):
 
 @dataclass(frozen=True, eq=False)
 class CirculantPreInverse(PreInverse):
-    """`B = G A^T`, `B B^T = F^H diag(spectrum) F`: `gain` g and `spectrum` g^2 t (H, W) float64, not negative."""
+    """`B = G A^T`, `B B^T = F^H diag(spectrum) F`: `gain` g and `spectrum` g^2 t (H, W) float64, not negative.
+
+    complex_images: whether B makes complex images, (Q, 2, H, W), and `B B^H` acts on them. Each of the two parts counts
+    as a channel: the noise has the density of 2 rank real numbers.
+    """
 
     gain: Tensor
     spectrum: Tensor
+    complex_images: bool = False
 
     def __call__(self, y: Tensor) -> Tensor:
         """`F^-1 [g F A^T y]`."""
         wide = y.to(torch.complex128 if y.is_complex() else torch.float64)
-        return filter_images(self.physics.A_adjoint(wide), self.gain).to(y.real.dtype)
+        back = self.physics.A_adjoint(wide)
+        return filter_images(back, self.gain, complex_images=self.complex_images).to(y.real.dtype)
 
     @property
     def noise_variance(self) -> float:
@@ -137,7 +143,8 @@ class CirculantPreInverse(PreInverse):
     def whiten(self, z: Tensor) -> Tensor:
         """`F^-1 [spectrum^(-1/2) F z]` on the range of B, float64."""
         positive = self.spectrum.where(self._kept, torch.ones_like(self.spectrum))
-        return filter_images(z.double(), torch.where(self._kept, positive.rsqrt(), 0.0))
+        root = torch.where(self._kept, positive.rsqrt(), 0.0)
+        return filter_images(z.double(), root, complex_images=self.complex_images)
 
     @cached_property
     def _kept(self) -> Tensor:
@@ -244,7 +251,7 @@ def pre_inverse(
             "pinv": lambda: invert_spectrum(t, rtol),
             "tikhonov": lambda: 1 / (t + lam),
         }[name]()
-        return CirculantPreInverse(physics, gain, gain.square() * t)
+        return CirculantPreInverse(physics, gain, gain.square() * t, physics.complex_images)
     if isinstance(physics, (Linear, Downsampling)):
         matrix = physics.matrix_on(*shape)
         inverse = {

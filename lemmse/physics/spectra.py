@@ -15,8 +15,25 @@ RTOL = 1e-6  # of the singular values of A, in its pseudo-inverse
 RANGE_RTOL = 1e-12  # of the eigenvalues of B B^T and its patches; the small ones are the best measured directions
 
 
-def filter_images(x: Tensor, spectrum: Tensor) -> Tensor:
-    """`F^-1 [spectrum * F x]` of real images (Q, C, H, W), computed in float64, in the dtype and on the device of x."""
+def as_complex(x: Tensor) -> Tensor:
+    """Images (Q, 2, H, W), real and imaginary part, as complex ones (Q, 1, H, W); ValueError for other channels."""
+    if x.ndim != 4 or x.shape[1] != 2:
+        raise ValueError(f"complex images must be (Q, 2, H, W), real and imaginary part, got shape {tuple(x.shape)}")
+    return torch.complex(x[:, :1], x[:, 1:])
+
+
+def as_parts(x: Tensor) -> Tensor:
+    """Complex images (Q, 1, H, W) as (Q, 2, H, W), real and imaginary part."""
+    return torch.cat([x.real, x.imag], 1)
+
+
+def filter_images(x: Tensor, spectrum: Tensor, *, complex_images: bool = False) -> Tensor:
+    """`F^-1 [spectrum * F x]` of real images (Q, C, H, W), computed in float64, in the dtype and on the device of x.
+
+    complex_images: whether the images are complex, (Q, 2, H, W), which the filter may mix.
+    """
+    if complex_images:
+        return as_parts(torch.fft.ifft2(torch.fft.fft2(as_complex(x.double())) * spectrum.to(x.device))).to(x.dtype)
     return torch.fft.ifft2(torch.fft.fft2(x.double()) * spectrum.to(x.device)).real.to(x.dtype)
 
 

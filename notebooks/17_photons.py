@@ -1,0 +1,301 @@
+# ---
+# jupyter:
+#   jupytext: {text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Counting photons
+#
+# **Question.** Cameras in dim light count photons, and counts have Poisson noise. Does a network that was trained on
+# counts follow the formula for Poisson noise, or is a formula for Gaussian noise as good?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** A pixel of the clean image $x$ sends $\lambda x$ photons to the detector on average, and the
+# background
+# $\lambda b$ more. What is measured is a count $y \sim \mathrm{Poisson}(\lambda (x + b))$. Given the image, the pixels
+# are still independent of one another, so the weight of a training patch is a product of probabilities of counts:
+#
+# $$
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
+# \qquad w_{i,k} \propto \prod_{p} e^{-\mu_p} \mu_p^{\,y_{m+p}},
+# \qquad \mu_p = \lambda \left( x_i[k + p] + b \right),
+# $$
+#
+# the product over the $P \times P$ pixels of the window. Its logarithm is bilinear in $(y, 1)$ and in $(\log \mu,
+# \mu)$, so a sum over windows gives it as fast as it gives squared differences. The mean of the posterior can also be
+# read off the density $p$ of the counts alone, which is [Robbins' formula](../relatives.md):
+#
+# $$
+# \lambda \left( \hat x[m] + b \right) = (y_m + 1)\, \frac{p(v + e_m)}{p(v)}.
+# $$
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
+data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
+count: int = 200  # N, training images
+size: int = 20  # pixels a side
+channels: int = 1  # 1 gray, 3 color
+patch_size: int = 5  # P, odd: the receptive field
+background: float = 0.05  # b, in units of a white pixel
+architectures: list[str] = ["PatchMLP", "UNet"]  # trained on counts
+network_size: str = "small"  # small, or paper (4 million weights)
+steps: int = 3000  # of training
+batch_size: int = 8  # images a step
+learning_rate: float = 2.0e-3  # at its highest
+sigma_min: float = 0.04  # the training draws 1 / sqrt(rate) uniformly from here
+sigma_max: float = 0.5  # to here
+rates: list[float] = [5, 15, 50, 150, 500]  # photons of a white pixel
+shown: float = 15  # the rate of the pictures
+tested: int = 8  # training and test images, each
+claimed_to: float = 50  # the largest rate at which the claim is made
+seed: int = 0  # of the weights and of the training
+noise_seed: int = 1  # of the noise
+strict: bool = True  # whether this chapter fails if the claim at its end does
+
+# %% tags=["hide-input"]
+import logging
+
+import pandas as pd
+import torch
+
+from lemmse import AffineMMSE, Denoising, LocalEquivariantMMSE, figures, load_images
+from lemmse.analysis.controls import AFFINE, MEASUREMENT, half_and_double, patch_size_control, with_patch_size
+from lemmse.analysis.evaluate import FORMULA, TRUTH, pair_distances, restore_each
+from lemmse.analysis.experiment import evaluation_images
+from lemmse.analysis.margins import SURE, margins
+from lemmse.analysis.photons import AfterAnscombe, AsGaussian, Counting, OfCounts
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.groups import image_groups
+from lemmse.networks.weights import trained
+from lemmse.patches import extract_patches
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+images = load_images(data, count=count, size=size, channels=channels)
+clean = evaluation_images(images, data, tested)  # "training" and "test"
+
+# %% [markdown]
+# ## Counts, the formula, and networks
+
+# %%
+camera = Counting(Denoising(), background)
+formula = LocalEquivariantMMSE(
+    images,
+    Denoising(),
+    patch_size=patch_size,
+    noise="poisson",
+    background=background,
+)
+options = {
+    "steps": steps,
+    "batch_size": batch_size,
+    "lr": learning_rate,
+    "sigma_min": sigma_min,
+    "sigma_max": sigma_max,
+    "weighting": "inverse_error",
+    "noise": "poisson",
+    "background": background,
+}
+networks = {}
+for name in architectures:
+    network = trained(
+        name,
+        images,
+        Denoising(),
+        patch_size=patch_size,
+        size=network_size,
+        seed=seed,
+        **options,
+    )
+    networks[name] = OfCounts(network, background)
+
+# %% [markdown]
+# A network sees $z = y / \lambda - b$, whose mean is the image, and $\sigma = 1 / \sqrt \lambda$.
+#
+# ## The controls
+#
+# What else could predict the network? The formula for Gaussian noise, with the mean variance of the counts. The same
+# after the Anscombe transform $2 \sqrt{y + 3/8}$, which gives all counts nearly the variance 1: this is the practice in
+# the field, once with the inverse of the transform, and once with the weights used for the clean values, which needs
+# none. The best affine filter. The formula for Poisson noise and other receptive fields.
+
+# %%
+gaussian = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size)
+affine = AffineMMSE(images, Denoising(), patch_size=patch_size)
+mean = float(images.mean())
+rivals = {
+    "Gaussian formula": AsGaussian(gaussian, background, mean),
+    AFFINE: AsGaussian(affine, background, mean),
+    MEASUREMENT: OfCounts(lambda z, sigma: z, background),
+}
+for back, name in ((True, "and back"), (False, "weights")):
+    rivals[f"Anscombe, {name}"] = AfterAnscombe(images, patch_size, background, back)
+for other in half_and_double(patch_size):
+    rivals[patch_size_control(other)] = with_patch_size(formula, other)
+
+# %%
+shape = {"count": tested, "size": size, "channels": channels}
+everyone = networks | {FORMULA: formula} | rivals
+frames, pictures = [], {}
+for restored in restore_each(
+    everyone,
+    camera,
+    clean,
+    rates,
+    seed=noise_seed,
+):
+    split, rate = restored.split, restored.sigma
+    estimates = restored.estimates | {TRUTH: restored.truth}
+    pictures[split, rate] = estimates
+    kind = {"training": "train"}.get(split, split)
+    groups = image_groups(data, split=kind, **shape)
+    about = {"split": split, "sigma": rate}
+    frames.append(pair_distances(estimates, about, groups))
+pairs = pd.concat(frames, ignore_index=True)
+margin_table = margins(
+    pairs,
+    networks,
+    rivals,
+    generator=torch.Generator().manual_seed(noise_seed),
+)
+
+# %% tags=["hide-input"]
+rate_shown = min(rates, key=lambda rate: abs(rate - shown))
+columns = [MEASUREMENT, *architectures, FORMULA, "Gaussian formula", AFFINE, TRUTH]
+show_figure(
+    figures.gallery(
+        {
+            f"image {i + 1}": {name: pictures["test", rate_shown][name][i] for name in columns}
+            for i in range(min(3, tested))
+        },
+        columns,
+        figures.note_truth,
+    ),
+    name="fig-photons",
+    caption=f"""Test images at {rate_shown:g} photons for a white pixel. The measurement is $y / \\lambda - b$. Below
+    each estimate is its PSNR to the truth.""",
+    alt="Rows of noisy counts, network outputs, Poisson formula, Gaussian formula, affine filter and truth.",
+)
+
+# %% tags=["hide-input"]
+show_figure(
+    figures.control_lines(pairs, networks, rivals, level="photons of a white pixel"),
+    name="fig-photons-controls",
+    caption=f"""How near the networks are to the formula for Poisson noise and to the controls, on {tested} training and
+    {tested} test images: PSNR in dB, means over the networks.""",
+    alt="PSNR between networks and each formula against the rate; the Poisson formula is drawn thickest.",
+)
+
+# %% tags=["hide-input"]
+show_table(
+    pd.DataFrame(
+        {
+            "images": line["split"],
+            "photons": f"{line['sigma']:g}",
+            "network": line["network"],
+            "to the formula (dB)": f"{line['to_formula']:.1f}",
+            "nearest control": line["control"],
+            "margin (dB)": figures.plus_minus(line["margin"], line["error"]),
+        }
+        for _, line in margin_table.iterrows()
+    ),
+    name="tab-photons",
+    caption=f"""How much nearer each network is to the formula for Poisson noise than to the nearest control, ± the
+    standard error over {tested} images; *photons*: mean count of a white pixel without the background.""",
+)
+
+# %% [markdown]
+# ## Robbins' formula
+#
+# One more photon in the middle of a patch, and the ratio of two densities of counts gives the mean of the posterior.
+
+# %%
+exact = LocalEquivariantMMSE(
+    images[:20].double(),
+    Denoising(),
+    patch_size=patch_size,
+    noise="poisson",
+    background=background,
+)
+rate, row, column = rates[0], size // 2, size // 3
+noise = torch.Generator().manual_seed(noise_seed)
+counts = camera.measure(clean["test"][:1].double(), rate, noise)
+one_more = counts.clone()
+one_more[..., row, column] += 1
+before = exact.posterior(counts, rate)
+after = exact.posterior(one_more, rate)
+growth = after.log_density - before.log_density
+ratio = growth[0, row, column].exp()
+robbins = (counts[0, 0, row, column] + 1) * ratio / rate - background
+robbins_error = float(robbins - before.mean[0, 0, row, column])
+
+# %% [markdown]
+# The weights written out at the same pixel: products of the probabilities of counts.
+
+# %%
+keys = extract_patches(images[:20].double(), patch_size)
+v = extract_patches(counts, patch_size)[0, :, row * size + column]
+mu = rate * (keys + background)  # (N, C, H*W, p)
+logits = (v[:, None] * mu.log() - mu).sum((1, 3)).flatten()
+weights = torch.softmax(logits, 0)
+written_out = weights @ images[:20, 0].double().flatten()
+oracle_error = float(written_out - before.mean[0, 0, row, column])
+
+# %% [markdown]
+# ## The answer, and what would prove it wrong
+#
+# The answer would be wrong if, at the rates that it names, a control came as near to a network as the formula for
+# Poisson noise does. With many photons the noise is nearly Gaussian, and all formulas come together; and where there
+# is little noise, networks of this size are no longer near any formula.
+
+# %% tags=["hide-input"]
+judged = margin_table[margin_table["sigma"] <= claimed_to]
+least, most = (judged.loc[place] for place in (judged["margin"].idxmin(), judged["margin"].idxmax()))
+bright = margin_table[margin_table["sigma"] == max(rates)]
+worst = bright.loc[bright["margin"].idxmin()]
+from_networks = pairs[pairs["one"].isin(architectures) & (pairs["sigma"] <= claimed_to)]
+near = from_networks.groupby("other")["psnr"].mean()
+verdict = "nearer" if least["margin"] > 0 else "not always nearer"
+at_bright = (
+    f"""by {worst["margin"]:.1f} dB or more also at {max(rates):g}"""
+    if worst["margin"] > 0
+    else f"""not at {max(rates):g}, where {worst["network"]} is {-worst["margin"]:.1f} dB nearer to the control
+    '{worst["control"]}'"""
+)
+show_answer(f"""At {min(rates):g} to {claimed_to:g} photons for a white pixel, networks that were trained on counts are
+{verdict} to the formula for Poisson noise than to every control, by {least["margin"]:.1f} ± {least["error"]:.1f} dB
+(nearest: {least["control"]}) to {most["margin"]:.1f} ± {most["error"]:.1f} dB; {at_bright}. In the mean over these
+rates they are {near[FORMULA]:.1f} dB from it, {near["Gaussian formula"]:.1f} dB from the formula for Gaussian noise,
+{near["Anscombe, and back"]:.1f} dB from the practice of transforming and denoising, and
+{near["Anscombe, weights"]:.1f} dB from the transform used for the weights alone. This holds for {len(networks)}
+networks with P = {patch_size}, {tested} training and {tested} test images, and a background of {background:g}.""")
+
+# %% tags=["hide-input"]
+assert abs(robbins_error) < 1e-9, "Robbins' formula must hold"
+assert abs(oracle_error) < 1e-9 or channels > 1, "the engine must agree with the formula written out"
+assert pairs.notna().all(axis=None), "every distance must be a number"
+statements = {
+    f"Up to {claimed_to:g} photons, {network} is nearer to the formula for Poisson noise than to every control on "
+    f"{split} images, by {SURE:g} standard errors in the mean over rates.": bool(
+        part["margin"].mean() > SURE * part["error"].mean()
+    )
+    for (split, network), part in judged.groupby(["split", "network"], sort=False)
+}
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(least_margin=least["margin"], most_margin=most["margin"], to_formula=near[FORMULA])
+record(to_gaussian=near["Gaussian formula"], robbins_error=robbins_error)
+
+# %% [markdown]
+# ## Try it
+#
+# - `lemmse run 17 -p rates "[1, 2, 4]"`: fewer photons than the networks were trained on.
+# - `lemmse run 17 -p background 0`: where a training patch is black, one photon excludes it. The networks are trained
+#   anew, which takes minutes.
+# - `LocalEquivariantMMSE(..., noise="gamma")` is the formula for speckle, `noise="bernoulli"` that for detectors that
+#   only say whether there was light, and a map `sigma` of shape (Q, 1, H, W) serves Gaussian noise that varies over the
+#   image.
