@@ -154,6 +154,32 @@ def check_size(values: Tensor, name: str) -> Tensor:
     return values
 
 
+def check_measurements(y: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return y if it holds measurements as an estimator takes them.
+
+    Args:
+        y: what was given.
+        shape: of a measurement. One that is an image (C, H, W) may also be of another height and width.
+        dtype: of `A x`.
+        device: where the training images are.
+
+    Raises:
+        ValueError: for another shape, dtype or device, and for values that cannot be computed with.
+    """
+    import torch
+
+    check_tensor(y, "y")
+    if y.dtype != dtype:
+        raise ValueError(f"y must be {dtype}, as measured from the images, got {y.dtype}")
+    if y.device != device:
+        raise ValueError(f"y must be on {device}, where the images are, got {y.device}")
+    image = y.ndim == 4 == len(shape) + 1 and y.shape[1] == shape[0]
+    if y.numel() == 0 or not (image or tuple(y.shape[1:]) == shape):
+        raise ValueError(f"y must be of shape (Q, {', '.join(map(str, shape))}), Q >= 1, got {tuple(y.shape)}")
+    check_size(torch.view_as_real(y) if y.is_complex() else y, "y")
+    return y
+
+
 def check_sigma(sigma: float | Tensor, count: int, like: Tensor, name: str = "sigma") -> Tensor:
     """Return sigma as a (count,) tensor with the real dtype and the device of `like`.
 

@@ -21,7 +21,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_choice, check_patch_size, check_positive, check_sigma, check_size, check_tensor
+from lemmse.checks import (
+    check_choice,
+    check_measurements,
+    check_patch_size,
+    check_positive,
+    check_sigma,
+    check_size,
+)
 from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.positions import group_ranges
 from lemmse.estimators.training_images import Images, TrainingImages
@@ -269,13 +276,7 @@ class AffineMMSE(nn.Module):
         Raises:
             ValueError: for measurements of another shape, dtype or device, and for a sigma that is not positive.
         """
-        shape = tuple(check_tensor(y, "y").shape)
-        image = len(shape) == 4 == len(self._query_shape) + 1 and shape[1] == self._query_shape[0]
-        if 0 in shape or (shape[1:] != self._query_shape and not image):
-            raise ValueError(f"y must be of shape (Q, {', '.join(map(str, self._query_shape))}), Q >= 1, got {shape}")
-        if (y.dtype, y.device) != (self._query_dtype, self.device):
-            raise ValueError(f"y must be {self._query_dtype} on {self.device}, got {y.dtype} on {y.device}")
-        check_size(torch.view_as_real(y) if y.is_complex() else y, "y")
+        check_measurements(y, self._query_shape, self._query_dtype, self.device)
         levels = check_sigma(noise_level(sigma), len(y), y).double()
         places = self._places(tuple(y.shape[1:]))
         z = self._framed(self.pre_inverse(y.to(torch.complex128 if y.is_complex() else torch.float64)))

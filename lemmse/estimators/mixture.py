@@ -17,10 +17,10 @@ from lemmse.checks import (
     check_batch,
     check_count,
     check_exclude,
+    check_measurements,
     check_sigma,
     check_sigma_range,
     check_size,
-    check_tensor,
     shown,
 )
 from lemmse.engines.progress import block as progress_of_block
@@ -152,7 +152,7 @@ class MixtureEstimator(nn.Module):
 
         Arguments as for `posterior`, which is `finish(partial(...))`; exclude counts the images of this estimator.
         """
-        self._check_query(y)
+        check_measurements(y, self.query_shape, self.query_dtype, self.device)
         sigma = self._check_level(sigma, y)
         features = self._features_for(tuple(y.shape[1:]), sigma)
         self._check_top_k(top_k, len(y), features)
@@ -273,19 +273,6 @@ class MixtureEstimator(nn.Module):
         if self.pre_inverse.amplifies:
             y = y.to(torch.complex128 if y.is_complex() else torch.float64)
         return self.pre_inverse(y)
-
-    def _check_query(self, y: Tensor) -> None:
-        check_tensor(y, "y")
-        if y.dtype != self.query_dtype:
-            raise ValueError(f"y must be {self.query_dtype}, as measured from images in {self.dtype}, got {y.dtype}")
-        if y.device != self.device:
-            raise ValueError(f"y must be on {self.device}, where the images are, got {y.device}")
-        sized = y.ndim == 4 == len(self.query_shape) + 1 and y.shape[1] == self.query_shape[0] and y.numel() > 0
-        if not sized and (tuple(y.shape[1:]) != self.query_shape or len(y) == 0):
-            raise ValueError(
-                f"y must be of shape (Q, {', '.join(map(str, self.query_shape))}), Q >= 1, got {tuple(y.shape)}"
-            )
-        check_size(torch.view_as_real(y) if y.is_complex() else y, "y")
 
     def _check_top_k(self, top_k: int, queries: int, features: Features[Any]) -> None:
         check_count(top_k, "top_k", minimum=0)
