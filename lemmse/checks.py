@@ -224,6 +224,7 @@ def check_sigma_map(sigma: Tensor, like: Tensor) -> Tensor:
     import torch
 
     shape = (len(like), 1, *like.shape[2:])
+    check_tensor(sigma, "sigma")
     if sigma.is_complex() or sigma.dtype == torch.bool:
         raise ValueError(f"sigma must be real, got dtype {sigma.dtype}")
     if tuple(sigma.shape) != shape:

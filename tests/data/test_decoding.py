@@ -99,8 +99,8 @@ def test_pgm_of_any_depth(white, plain):
     check(data, (values / white).tolist(), atol=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("PNG", "I;16"), ("TIFF", "I;16"), ("PPM", "I;16")])
-def test_sixteen_bits_keep_their_precision(kind, mode):
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_keep_their_precision(kind):
     values = np.array([[0, 1, 40000, 65535]], np.uint16)
     check(saved(Image.fromarray(values), kind), (values[0] / 65535).tolist())
 
