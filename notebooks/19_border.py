@@ -93,7 +93,7 @@ competing = formulas["zeros"].features.competing.reshape(size, size)
 # %% tags=["hide-input"]
 show_figure(
     figures.strata(formulas["zeros"]),
-    name="fig-strata",
+    name="fig-border-strata",
     caption=f"""Left: the strata of zero padding for P = {patch_size} in images of {size} x {size} pixels, one shade for
     each. Right: how many positions of each training image compete for a pixel, from {int(competing.min())} in the
     corners to {int(competing.max())} inside. With circular padding all {size * size} compete everywhere.""",
