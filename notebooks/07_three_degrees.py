@@ -182,13 +182,14 @@ to_truth = distances[distances["other"] == TRUTH]
 errors = to_truth.assign(levels=255 * to_truth["mse"] ** 0.5)
 
 # %% tags=["hide-input"]
-drawn = [*formulas, network]  # the lines of the other networks would hide each other
+drawn = errors[errors["one"].isin([*formulas, network])]  # the lines of the other networks would hide each other
 show_figure(
-    figures.psnr_lines(errors[errors["one"].isin(drawn)], "levels", "one", "split", label="rms error (gray levels)"),
+    figures.psnr_lines(drawn, "levels", "one", "split", label="rms error (gray levels)"),
     name="fig-memory",
     caption=f"""Error of the four estimators and of one network: mean and standard deviation over {tested} images of
     each split. A line at zero on the left means that training images are returned exactly.""",
     alt="Error against sigma for four estimators and a network, on training images and on test images.",
+    chart=figures.spread_chart(drawn, "levels", "one", label="rms error (gray levels)"),
 )
 
 # %%
@@ -290,6 +291,7 @@ show_figure(
     of the same patch: mean and standard deviation over {len(networks)} networks and {tested} images of each
     split.""",
     alt="PSNR between networks and each estimator against sigma, on training images and on test images.",
+    chart=figures.spread_chart(resembled, "psnr", "other", label="PSNR to the networks (dB)"),
 )
 
 # %% tags=["hide-input"]
