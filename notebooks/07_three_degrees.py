@@ -23,7 +23,7 @@
 # $$
 # \begin{gathered}
 # \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
-# \small\begin{array}{lll}
+# \footnotesize\begin{array}{lll}
 # \text{} & \text{distance } d & \text{pixels } k \\
 # \text{MMSE, no constraint:} & \|y - x_i\|^2 & k = m \\
 # \text{E-MMSE, equivariant:} & \|y - T_{m-k}\, x_i\|^2 & \text{all} \\
