@@ -17,18 +17,19 @@
 # **The formulas.** A convolutional network obeys two constraints. It is *local*: each pixel of its output depends on
 # a window of $P \times P$ pixels of its input. It is *equivariant*: if the input is shifted, the output is shifted in
 # the same way. With each constraint or without it, there is one denoiser with the least mean squared error on the
-# training images $x_1, \dots, x_N$. All four are weighted means of training pixels, and they differ in what they
-# compare and in who takes part. With $w \propto \exp(-d / 2 \sigma^2)$, and weights that add up to one,
+# training images $x_1, \dots, x_N$: MMSE obeys no constraint, E-MMSE is equivariant, L-MMSE is local, and LE-MMSE is
+# both. All four are weighted means of training pixels, and they differ in what they compare and in who takes part.
+# With $w \propto \exp(-d / 2 \sigma^2)$, and weights that add up to one,
 #
 # $$
 # \begin{gathered}
 # \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
-# \footnotesize\begin{array}{lll}
+# \begin{array}{lll}
 # \text{} & \text{distance } d & \text{pixels } k \\
-# \text{MMSE, no constraint:} & \|y - x_i\|^2 & k = m \\
-# \text{E-MMSE, equivariant:} & \|y - T_{m-k}\, x_i\|^2 & \text{all} \\
-# \text{L-MMSE, local:} & \|\Pi_m y - \Pi_m x_i\|^2 & k = m \\
-# \text{LE-MMSE, both:} & \|\Pi_m y - \Pi_k x_i\|^2 & \text{all}
+# \text{MMSE:} & \|y - x_i\|^2 & k = m \\
+# \text{E-MMSE:} & \|y - T_{m-k}\, x_i\|^2 & \text{all} \\
+# \text{L-MMSE:} & \|\Pi_m y - \Pi_m x_i\|^2 & k = m \\
+# \text{LE-MMSE:} & \|\Pi_m y - \Pi_k x_i\|^2 & \text{all}
 # \end{array}
 # \end{gathered}
 # $$
