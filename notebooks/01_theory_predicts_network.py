@@ -21,8 +21,8 @@
 # $$
 # \begin{gathered}
 # \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
-# w_{i,k} = \frac{\exp\left(-\|\Pi_m y - \Pi_k A x_i\|^2 / 2 \sigma^2\right)}
-#                {\sum_{j,l} \exp\left(-\|\Pi_m y - \Pi_l A x_j\|^2 / 2 \sigma^2\right)}.
+# w_{i,k} = \frac{e^{-\|\Pi_m y - \Pi_k A x_i\|^2 / 2 \sigma^2}}
+#                {\sum_{j,l} e^{-\|\Pi_m y - \Pi_l A x_j\|^2 / 2 \sigma^2}}.
 # \end{gathered}
 # $$
 #

@@ -17,18 +17,19 @@
 # **The formulas.** A convolutional network obeys two constraints. It is *local*: each pixel of its output depends on
 # a window of $P \times P$ pixels of its input. It is *equivariant*: if the input is shifted, the output is shifted in
 # the same way. With each constraint or without it, there is one denoiser with the least mean squared error on the
-# training images $x_1, \dots, x_N$. All four are weighted means of training pixels, and they differ in what they
-# compare and in who takes part. With $w \propto \exp(-d / 2 \sigma^2)$, and weights that add up to one,
+# training images $x_1, \dots, x_N$: MMSE obeys no constraint, E-MMSE is equivariant, L-MMSE is local, and LE-MMSE is
+# both. All four are weighted means of training pixels, and they differ in what they compare and in who takes part.
+# With $w \propto \exp(-d / 2 \sigma^2)$, and weights that add up to one,
 #
 # $$
 # \begin{gathered}
 # \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
-# \small\begin{array}{lll}
+# \begin{array}{lll}
 # \text{} & \text{distance } d & \text{pixels } k \\
-# \text{MMSE, no constraint:} & \|y - x_i\|^2 & k = m \\
-# \text{E-MMSE, equivariant:} & \|y - T_{m-k}\, x_i\|^2 & \text{all} \\
-# \text{L-MMSE, local:} & \|\Pi_m y - \Pi_m x_i\|^2 & k = m \\
-# \text{LE-MMSE, both:} & \|\Pi_m y - \Pi_k x_i\|^2 & \text{all}
+# \text{MMSE:} & \|y - x_i\|^2 & k = m \\
+# \text{E-MMSE:} & \|y - T_{m-k}\, x_i\|^2 & \text{all} \\
+# \text{L-MMSE:} & \|\Pi_m y - \Pi_m x_i\|^2 & k = m \\
+# \text{LE-MMSE:} & \|\Pi_m y - \Pi_k x_i\|^2 & \text{all}
 # \end{array}
 # \end{gathered}
 # $$
@@ -182,13 +183,14 @@ to_truth = distances[distances["other"] == TRUTH]
 errors = to_truth.assign(levels=255 * to_truth["mse"] ** 0.5)
 
 # %% tags=["hide-input"]
-drawn = [*formulas, network]  # the lines of the other networks would hide each other
+drawn = errors[errors["one"].isin([*formulas, network])]  # the lines of the other networks would hide each other
 show_figure(
-    figures.psnr_lines(errors[errors["one"].isin(drawn)], "levels", "one", "split", label="rms error (gray levels)"),
+    figures.psnr_lines(drawn, "levels", "one", "split", label="rms error (gray levels)"),
     name="fig-memory",
     caption=f"""Error of the four estimators and of one network: mean and standard deviation over {tested} images of
     each split. A line at zero on the left means that training images are returned exactly.""",
     alt="Error against sigma for four estimators and a network, on training images and on test images.",
+    chart=figures.spread_chart(drawn, "levels", "one", label="rms error (gray levels)"),
 )
 
 # %%
@@ -290,6 +292,7 @@ show_figure(
     of the same patch: mean and standard deviation over {len(networks)} networks and {tested} images of each
     split.""",
     alt="PSNR between networks and each estimator against sigma, on training images and on test images.",
+    chart=figures.spread_chart(resembled, "psnr", "other", label="PSNR to the networks (dB)"),
 )
 
 # %% tags=["hide-input"]

@@ -153,6 +153,7 @@ show_figure(
     ({architectures[-1]} only), to the formula, to the affine filter and to the truth: mean and standard deviation
     over images and pairs.""",
     alt="PSNR against sigma from a network to another architecture, another seed, formula, affine filter and truth.",
+    chart=figures.spread_chart(by_kind, "psnr", "kind", label="PSNR from a network (dB)"),
 )
 
 # %%

@@ -20,8 +20,10 @@
 # $\Pi_m y$ of the picture with all patches $\Pi_k x_i$ of the crops,
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
-# \qquad w_{i,k} \propto \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right).
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
+# w_{i,k} \propto \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right).
+# \end{gathered}
 # $$
 #
 # Zero padding tells a network where the border is. With it, a pixel near the border of the picture competes only with

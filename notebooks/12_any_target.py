@@ -19,8 +19,10 @@
 # image that is made of the clean image and moves with it, the best local and equivariant map for the squared error is
 #
 # $$
-# \hat t[m] = \sum_{i,k} w_{i,k}\, t(x_i)[k],
-# \qquad w_{i,k} \propto \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right).
+# \begin{gathered}
+# \hat t[m] = \sum_{i,k} w_{i,k}\, t(x_i)[k], \\[1ex]
+# w_{i,k} \propto \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right).
+# \end{gathered}
 # $$
 #
 # With the target $1[x \le q]$ this is the posterior distribution function of the pixel,

@@ -19,8 +19,10 @@
 # $y_i = x_i + \sigma e$, the mean errors
 #
 # $$
-# R_N = \frac1N \sum_i \|\hat x(y_i) - x_i\|^2, \qquad
+# \begin{gathered}
+# R_N = \frac1N \sum_i \|\hat x(y_i) - x_i\|^2, \\[1ex]
 # R_{\mathrm{LOO}} = \frac1N \sum_i \|\hat x^{-i}(y_i) - x_i\|^2
+# \end{gathered}
 # $$
 #
 # enclose the least risk $R^*$ on the whole population of any map that treats all pixels alike and sees $P \times P$ of

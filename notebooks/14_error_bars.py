@@ -27,7 +27,10 @@
 # images or not:
 #
 # $$
-# \|\hat x - x\|^2 \;\approx\; \|\hat x - y\|^2 - n \sigma^2 + 2 \sum_m \operatorname{Var}_m .
+# \begin{gathered}
+# \|\hat x - x\|^2 \;\approx\; \\
+# \|\hat x - y\|^2 - n \sigma^2 + 2 \sum_m \operatorname{Var}_m .
+# \end{gathered}
 # $$
 #
 # On images as in training, the expected error is $\sum_m \operatorname{Var}_m$. Elsewhere the formula may be wrong

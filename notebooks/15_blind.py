@@ -19,15 +19,19 @@
 # the training patches are at each level:
 #
 # $$
-# \hat x_{\text{blind}}[m] = \sum_s \pi_s(v)\, \hat x_{\sigma_s}[m],
-# \qquad \pi_s(v) = \frac{p_s(v)}{\sum_t p_t(v)},
+# \begin{gathered}
+# \hat x_{\text{blind}}[m] = \sum_s \pi_s(v)\, \hat x_{\sigma_s}[m], \\[1ex]
+# \pi_s(v) = \frac{p_s(v)}{\sum_t p_t(v)},
+# \end{gathered}
 # $$
 #
 # with $p_s$ the density of noisy training patches at $\sigma_s$. The price of not knowing is exact:
 #
 # $$
-# \underbrace{\mathbb E \|\hat x_{\text{blind}} - x\|^2 - \mathbb E \|\hat x_\sigma - x\|^2}_{\text{price}}
+# \begin{gathered}
+# \underbrace{\mathbb E \|\hat x_{\text{blind}} - x\|^2 - \mathbb E \|\hat x_\sigma - x\|^2}_{\text{price}} \\
 # = \mathbb E \|\hat x_{\text{blind}} - \hat x_\sigma\|^2 ,
+# \end{gathered}
 # $$
 #
 # in the mean over images, noise and levels as they were assumed. The map that knows is a projection of the truth on all

@@ -18,7 +18,10 @@
 # $\hat x^{(i)}$ the weighted mean over its patches alone. The share of image $i$ in one pixel of the estimate is
 #
 # $$
-# r_i = \frac{Z_i}{\sum_j Z_j}, \qquad \hat x = \sum_i r_i\, \hat x^{(i)},
+# \begin{gathered}
+# r_i = \frac{Z_i}{\sum_j Z_j}, \\[1ex]
+# \hat x = \sum_i r_i\, \hat x^{(i)},
+# \end{gathered}
 # $$
 #
 # and without the images of a set $S$ the estimate is, exactly as if it were built anew,

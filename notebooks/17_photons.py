@@ -20,9 +20,11 @@
 # are still independent of one another, so the weight of a training patch is a product of probabilities of counts:
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
-# \qquad w_{i,k} \propto \prod_{p} e^{-\mu_p} \mu_p^{\,y_{m+p}},
-# \qquad \mu_p = \lambda \left( x_i[k + p] + b \right),
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
+# w_{i,k} \propto \prod_{p} e^{-\mu_p} \mu_p^{\,y_{m+p}}, \\[1ex]
+# \mu_p = \lambda \left( x_i[k + p] + b \right),
+# \end{gathered}
 # $$
 #
 # the product over the $P \times P$ pixels of the window. Its logarithm is bilinear in $(y, 1)$ and in $(\log \mu,

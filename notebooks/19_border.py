@@ -19,12 +19,14 @@
 # with the pattern $\partial_m$ can only have come from a position with the same pattern, so only these compete:
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
-# \qquad w_{i,k} \propto
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \\[1ex]
+# w_{i,k} \propto
 # \begin{cases}
-# \exp\left(-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2\right) & \text{if } \partial_k = \partial_m, \\
+# e^{-\|\Pi_m y - \Pi_k x_i\|^2 / 2 \sigma^2} & \text{if } \partial_k = \partial_m, \\
 # 0 & \text{else.}
 # \end{cases}
+# \end{gathered}
 # $$
 #
 # A position whose window lies inside the image competes with all others of that kind. Near an edge only the positions

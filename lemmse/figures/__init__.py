@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lemmse.figures.border import border_reach, strata
-from lemmse.figures.charts import Chart, control_chart, map_chart, margin_chart
+from lemmse.figures.charts import Chart, control_chart, map_chart, margin_chart, spread_chart
 from lemmse.figures.density import deciles_over_steps, density_maps, error_over_surprisal
 from lemmse.figures.inverses import competitors, covariances, input_lines, note_input
 from lemmse.figures.lines import (
@@ -71,6 +71,7 @@ __all__ = [
     "risks_over_count",
     "rounded",
     "save_figure",
+    "spread_chart",
     "strata",
     "style",
     "sweep_lines",

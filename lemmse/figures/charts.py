@@ -46,6 +46,21 @@ def margin_chart(table: pd.DataFrame) -> Chart:
     return _line_chart(table, "margin", "network", looks, label, error="error", level=0)
 
 
+def spread_chart(frame: pd.DataFrame, value: str, by: str, *, label: str) -> Chart:
+    """`psnr_lines` with a panel for each split, to move: the reader reads each mean and standard deviation.
+
+    Args:
+        frame: columns split, sigma, `by` and `value`.
+        value: the column that is drawn.
+        by: what the lines are told apart by.
+        label: of the value, with its unit.
+    """
+    groups = frame.groupby(["split", by, "sigma"], sort=False)[value]
+    table = groups.mean().to_frame(value).assign(error=groups.std(ddof=0)).reset_index()
+    looks = {name: style(name, turn) for turn, name in enumerate(dict.fromkeys(frame[by]))}
+    return _line_chart(table, value, by, looks, label, error="error")
+
+
 def map_chart(
     frame: pd.DataFrame,
     value: str,
@@ -109,11 +124,11 @@ def _line_chart(
             "panel": splits.index(split),
             "line": names.index(name),
             "x": sigmas.index(sigma),
-            "value": _finite(row[value]),
+            "value": float(row[value]),
             "error": _finite(row[error]) if error else None,
         }
         for (split, name, sigma), row in means.iterrows()
-        if name in looks
+        if name in looks and math.isfinite(row[value])
     ]
     lines = [
         {

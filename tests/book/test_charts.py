@@ -7,7 +7,15 @@ import json
 import pytest
 
 LINES, MAPS = "notebooks/01_theory_predicts_network", "notebooks/05_data_and_patch_size"
-CHARTS = [(LINES, "fig-controls"), (LINES, "fig-margins"), (MAPS, "fig-gaps"), (MAPS, "fig-effective-map")]
+SPREAD = "notebooks/07_three_degrees"
+LINE_CHARTS = [
+    (LINES, "fig-controls"),
+    (LINES, "fig-margins"),
+    (SPREAD, "fig-memory"),
+    (SPREAD, "fig-resemblance"),
+    ("notebooks/08_architectures", "fig-pairs"),
+]
+CHARTS = [*LINE_CHARTS, (MAPS, "fig-gaps"), (MAPS, "fig-effective-map")]
 
 
 def opened(visit, name: str, figure: str, width: int = 1280, **options):
@@ -56,21 +64,21 @@ def test_without_javascript_the_picture_stands_there(browser, site, name, figure
         context.close()
 
 
-@pytest.mark.parametrize("figure", ["fig-controls", "fig-margins"])
-def test_the_table_says_what_the_lines_show_at_each_noise_level(visit, figure):
-    _, _, chart, data = opened(visit, LINES, figure)
+@pytest.mark.parametrize(("name", "figure"), LINE_CHARTS)
+def test_the_table_says_what_the_lines_show_at_each_noise_level(visit, name, figure):
+    _, _, chart, data = opened(visit, name, figure)
     slider = chart.get_by_role("slider", name="sigma")
     slider.press("Home")
     for x, sigma in enumerate(data["x"]["values"]):
         assert slider.get_attribute("aria-valuetext") == f"{sigma:g}"
         assert chart.get_by_role("status").inner_text().startswith(f"At sigma = {sigma:g}")
         assert chart.locator(".chart-chosen").count() == len(data["panels"])
-        for name, *cells in table(chart):
+        for line, *cells in table(chart):
             for panel, cell in enumerate(cells):
                 (point,) = [
                     p
                     for p in data["points"]
-                    if (p["panel"], p["x"], data["lines"][p["line"]]["name"]) == (panel, x, name)
+                    if (p["panel"], p["x"], data["lines"][p["line"]]["name"]) == (panel, x, line)
                 ]
                 assert number(cell) == pytest.approx(point["value"], abs=0.051)
                 assert (" ± " in cell) == (point["error"] is not None)

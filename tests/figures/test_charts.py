@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from lemmse.analysis.evaluate import FORMULA
-from lemmse.figures import STYLES, control_chart, map_chart, margin_chart
+from lemmse.figures import STYLES, control_chart, map_chart, margin_chart, spread_chart
 
 
 def distances() -> pd.DataFrame:
@@ -47,6 +47,13 @@ def test_margins_carry_their_errors():
     assert chart["y"]["level"] == 0
     assert [(point["value"], point["error"]) for point in chart["points"]] == [(1, 0.5), (-2, 0.5)]
     assert [line["hollow"] for line in chart["lines"]] == [False, True]
+
+
+def test_spreads_are_standard_deviations_and_what_is_not_finite_is_left_out():
+    rows = {"split": "test", "kind": ["seed", "seed", "truth"], "sigma": 0.1, "psnr": [30.0, 34.0, math.inf]}
+    chart = spread_chart(pd.DataFrame(rows), "psnr", "kind", label="PSNR (dB)")
+    assert [(p["line"], p["value"], p["error"]) for p in chart["points"]] == [(0, 32.0, 2.0)]
+    assert [line["name"] for line in chart["lines"]] == ["seed", "truth"]
 
 
 def test_maps_hold_each_cell_once_with_its_details():

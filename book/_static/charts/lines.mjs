@@ -83,7 +83,9 @@ export class Lines {
     const cell = (panel, i) => {
       const found = this.points.find((point) => point.panel === panel && point.line === i && point.x === x);
       if (!found) return "–";
-      return found.error === null ? format(found.value) : `${format(found.value)} ± ${format(found.error)}`;
+      return found.error === null
+        ? format(found.value)
+        : `${format(found.value)} ± ${format(found.error, found.value)}`;
     };
     return {
       heading: `At ${this.x.name} = ${this.x.values[x]}: ${this.y.label}`,

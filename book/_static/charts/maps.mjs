@@ -88,7 +88,7 @@ export class Maps {
     return {
       heading: `At ${this.columns.name} = ${this.columns.values[column]}, ${this.rows.name} = ${this.rows.values[row]}`,
       head: ["", ...this.labels],
-      rows: this.panels.map((name, panel) => ({ name, cells: at(panel)?.values.map(format) ?? [] })),
+      rows: this.panels.map((name, panel) => ({ name, cells: at(panel)?.values.map((value) => format(value)) ?? [] })),
     };
   }
 
