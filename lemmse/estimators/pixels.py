@@ -127,10 +127,29 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
 
 
 def same_patterns(mask: Tensor, query_mask: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
-    """Labels of the positions of two masks by the pattern in their window: equal label, equal pattern."""
+    """Labels of the positions of two masks by the pattern in their window: equal label, equal pattern.
+
+    A mask that is a product of rows and columns, as zero padding makes it, is labelled axis by axis, which takes no
+    memory for its windows.
+    """
     if bool(mask.all()) and bool(query_mask.all()):
         return mask.new_zeros(mask.shape, dtype=torch.int64), mask.new_zeros(query_mask.shape, dtype=torch.int64)
-    masks = [mask] if mask is query_mask else [mask, query_mask]
+    axes = [(m.amax(1), m.amax(0)) for m in (mask, query_mask)]
+    if all(torch.equal(m, torch.outer(*axis)) for m, axis in zip((mask, query_mask), axes, strict=True)):
+        rows, columns = (_labels([axis[i][:, None] for axis in axes], patch_size) for i in range(2))
+        count = 1 + max(int(labels.max()) for labels in columns)
+        found = [
+            torch.where((r > 0)[:, None] & (c > 0), r[:, None] * count + c, 0)
+            for r, c in zip((r[:, 0] for r in rows), (c[:, 0] for c in columns), strict=True)
+        ]
+        return found[0], found[1]
+    labels = _labels([mask] if mask is query_mask else [mask, query_mask], patch_size)
+    return labels[0], labels[-1]
+
+
+def _labels(masks: list[Tensor], patch_size: int) -> list[Tensor]:
+    """A number for each pattern in the windows of some masks, 0 for the empty one where there is an empty one."""
     patterns = torch.cat([extract_patches(m[None, None], patch_size)[0, 0] for m in masks])
-    labels = torch.unique(patterns, dim=0, return_inverse=True)[1]
-    return labels[: mask.numel()].reshape(mask.shape), labels[-query_mask.numel() :].reshape(query_mask.shape)
+    labels = torch.unique(patterns, dim=0, return_inverse=True)[1] + bool(patterns.any(1).all())
+    parts = labels.split([m.numel() for m in masks])
+    return [part.reshape(m.shape) for part, m in zip(parts, masks, strict=True)]
