@@ -76,12 +76,12 @@ def explain(
     if noisy and sigmas:
         raise ValueError("--sigmas needs a clean picture, which is measured anew: leave out --noisy")
     levels = [] if noisy else _levels(sigmas) if sigmas else list(SIGMAS)
-    writable_folder(output, "folder of the report")
     net = load_network(network)
     picture = read_picture(image, 1 if gray else None)
     known = training_images(images, crop=crop, count=count, channels=picture.shape[1])
     patch_size, padding = _like_network(net, picture.shape[1], patch_size, padding, sigma)
     est = LocalEquivariantMMSE(known, Denoising(), patch_size=patch_size, padding=padding)
+    writable_folder(output, "folder of the report")  # before the long work, and after what bad input ends
     generator = torch.Generator().manual_seed(seed)
     y = picture if noisy else est.physics.measure(picture, sigma, generator=generator)
     truth = None if noisy else picture
