@@ -106,7 +106,7 @@ class Chart {
 
 /** A slider over the values of a list, named as in the figure. */
 function slider(name, values, chosen) {
-  const output = make("output");
+  const output = make("output", { "aria-hidden": "true" }); // the slider says it
   const input = make("input", { type: "range", min: 0, max: values.length - 1, step: 1, "aria-label": name });
   input.addEventListener("input", () => chosen(input.valueAsNumber));
   return {

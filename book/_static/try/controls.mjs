@@ -119,7 +119,7 @@ export class Controls {
 
 /** A slider over the values of a list, with its value beside it. */
 function slider(label, values, chosen, format) {
-  const output = make("output");
+  const output = make("output", { "aria-hidden": "true" }); // the slider says it
   const input = make("input", { type: "range", min: 0, max: values.length - 1, step: 1, "aria-label": label });
   const say = (value) => {
     output.textContent = format(value);
