@@ -47,7 +47,7 @@ steps: int = 1500  # of training
 batch_size: int = 8  # crops a step
 learning_rate: float = 2.0e-3  # at its highest
 sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
-sigmas: list[float] = [0.1, 0.2, 0.4, 0.8]  # noise levels of the evaluation
+sigmas: list[float] = [0.2, 0.4, 0.8]  # noise levels of the evaluation
 shown: float = 0.4  # noise level of the whole photograph
 guessed: list[float] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8]  # noise levels that the formula may guess
 claimed_from: float = 0.4  # the least noise level at which the claim is made
@@ -184,27 +184,36 @@ found = explain(
 )
 
 # %% tags=["hide-input"]
-columns = ["measurement", "network", "formula", "10 × difference", "truth"]
 outputs = {name: network(y, shown) for name, network in networks.items()}
-predicted = found.images[FORMULA]
-rows = {}
-for name, output in outputs.items():
-    difference = figures.magnified_difference(output[0], predicted)
-    row = (found.images["measurement"], output[0], predicted, difference, truth[0])
-    rows[name] = dict(zip(columns, row, strict=True))
-near = {
-    name: {other: float(psnr(output, found.images[other][None])) for other in (FORMULA, AFFINE)}
-    for name, output in outputs.items()
+predicted, filtered = (found.images[name][None] for name in (FORMULA, AFFINE))
+
+
+def distance(image, other=predicted, what="formula"):
+    """The line under an image."""
+    return f"{float(psnr(image, other)):.1f} dB to the {what}"
+
+
+panels = {
+    "measurement": (y, ""),
+    "network, told sigma": (outputs["told sigma"], distance(outputs["told sigma"])),
+    "network, blind": (outputs["blind"], distance(outputs["blind"])),
+    "truth": (truth, ""),
+    "formula": (predicted, distance(predicted, truth, "truth")),
+    "best affine filter": (filtered, distance(filtered)),
 }
-numbers = "; ".join(f"{name} {d[FORMULA]:.1f} dB ({d[AFFINE]:.1f} dB)" for name, d in near.items())
+figure, axes = figures.new_figure(2, 3, 6.3, 4.6 * height / width)
+for axis, (title, (image, note)) in zip([*axes[0], *axes[1]], panels.items(), strict=True):
+    figures.draw_image(axis, image[0], title, note)
+to_affine = {name: float(psnr(output, filtered)) for name, output in outputs.items()}
+numbers = " and ".join(f"{value:.1f} dB ({name})" for name, value in to_affine.items())
 show_figure(
-    figures.gallery(rows, columns, cell=1.5),
+    figure,
     name="fig-your-photograph",
     caption=f"""A whole photograph of {height} x {width} pixels, with noise of $\\sigma = {shown:g}$. The networks and
     the formula know {count} crops of {size} x {size} pixels of other photographs, and the formula was not fitted to the
-    networks. The fourth column is ten times their difference around middle gray. PSNR between the network and the
-    formula, and in parentheses between the network and the affine filter: {numbers}.""",
-    alt="Two rows, a network that is told sigma and a blind one: measurement, network, formula, difference, truth.",
+    networks. Under the networks and the filter is their PSNR to the formula. The PSNR of the networks to the affine
+    filter is {numbers}.""",
+    alt="Above: measurement, a network that is told sigma, a blind one. Below: truth, formula, best affine filter.",
 )
 
 # %% [markdown]

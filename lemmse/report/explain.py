@@ -273,11 +273,13 @@ def _restored(
 def _check_truth(truth: Tensor, formula: LocalEquivariantMMSE, y: Tensor) -> None:
     """Raise ValueError unless the truth is what y was measured from, by its shape."""
     check_batch(truth, "truth", (formula.dtype,))
-    expected = (len(y), formula.shape[0], *(y.shape[2:] if y.ndim == 4 else truth.shape[2:]))
-    if tuple(truth.shape) != expected or truth.device != formula.device:
+    if truth.device != formula.device:
+        raise ValueError(f"truth must be on {formula.device}, where the images are, got {truth.device}")
+    measured = tuple(formula.physics.A(truth).shape)
+    if measured != tuple(y.shape):
         raise ValueError(
-            f"truth must be of shape {expected} on {formula.device}, the images that y was measured from, "
-            f"got {tuple(truth.shape)} on {truth.device}"
+            f"truth must be the images that y was measured from: {tuple(truth.shape)} would give measurements of shape "
+            f"{measured}, but y has {tuple(y.shape)}"
         )
 
 

@@ -62,7 +62,7 @@ def test_the_picture_of_the_layers_is_current():
 
 def test_the_files_that_the_page_names_exist():
     for path in re.findall(r"`((?:lemmse|notebooks)/[\w/]+\.\w+)`", PAGE):
-        assert (PROJECT.root / path).exists() or path in ("lemmse/engines/plain/brute.py", "notebooks/11_more_noise.py")
+        assert (PROJECT.root / path).exists() or path in ("lemmse/engines/plain/brute.py", "notebooks/90_more_noise.py")
 
 
 def test_an_operator_of_ones_own():
@@ -104,7 +104,7 @@ def test_a_chapter_of_ones_own(tmp_path, cache):
     (tmp_path / "notebooks" / "presets").mkdir(parents=True)
     (tmp_path / "_config.yml").write_text("title: A book\n", encoding="utf-8")
     (tmp_path / "notebooks" / "presets" / "quick.yaml").write_text("", encoding="utf-8")
-    path = tmp_path / "notebooks" / "11_more_noise.py"
+    path = tmp_path / "notebooks" / "90_more_noise.py"
     path.write_text(source, encoding="utf-8")
     project = Project(tmp_path)
     assert project.sources == [path]

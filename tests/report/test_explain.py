@@ -128,6 +128,16 @@ def test_other_operators_and_channels():
     assert len(found.margins) == 2
 
 
+def test_fewer_pixels_than_the_truth():
+    images = random_images(8, 1, 8, 8, torch.float32)
+    physics = lemmse.Downsampling(2)
+    est = lemmse.LocalEquivariantMMSE(images, physics, patch_size=3, pre_inverse="pinv")
+    y = physics.measure(images[:1], 0.1, generator=torch.Generator().manual_seed(0))
+    found = lemmse.explain(lambda z: z, est, y, 0.1, images[:1], sigmas=[0.3], progress=False)
+    assert found.difference.shape == (8, 8)
+    assert found.margins["sigma"].tolist() == [0.1, 0.3]
+
+
 def test_more_controls():
     options = {"other_images": random_images(30, 1, 12, 12, torch.float32, seed=3)}
     found = explain(lambda z: z, **options, another_set={"noise": torch.rand(9, 1, 12, 12)})
@@ -191,7 +201,7 @@ def fails(z):
         (lambda z: z, {"y": torch.zeros(1, 1, 9)}, "y must be 4-D"),
         (lambda z: z, {"y": torch.zeros(1, 1, 9, 9).numpy()}, "y must be a torch tensor, got ndarray"),
         (lambda z: z, {"sigmas": [0.1]}, "sigmas needs the truth"),
-        (lambda z: z, {"truth": TRUTH[..., 1:]}, r"truth must be of shape \(1, 1, 20, 26\)"),
+        (lambda z: z, {"truth": TRUTH[..., 1:]}, r"measurements of shape \(1, 1, 20, 25\), but y has \(1, 1, 20, 26\)"),
         (lambda z: z, {"truth": TRUTH, "sigmas": [0.1, -1]}, "each of sigmas must be a finite positive number"),
         (lambda z: z, {"pixels": [(20, 3)]}, r"pixels must be \(row, column\) of an image of 20 x 26, got"),
         (lambda z: z, {"patch_sizes": [4]}, "patch_size must be odd"),
