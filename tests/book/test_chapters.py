@@ -68,6 +68,8 @@ REWRITTEN = [
     "08_architectures",
     "09_out_of_distribution",
     "10_sweep_it",
+    "17_photons",
+    "18_mri",
     "19_border",
     "20_generator",
 ]

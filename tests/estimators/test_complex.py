@@ -1,4 +1,4 @@
-"""Complex images: the complex whitening against the real matrix of the same operator, and what it must not depend on."""
+"""Complex images: the complex whitening against the real matrix of the same operator."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_cartesian_masks(acceleration):
 
 
 def test_several_coils_break_equivariance():
-    """`A^H A = sum_c S_c^H F^H M F S_c` is circulant for one coil of constant sensitivity, and not for two that vary."""
+    """`A^H A = sum_c S_c^H F^H M F S_c` is circulant for one coil of constant sensitivity, not for two that vary."""
     n, sigma = HEIGHT * WIDTH, 0.3
     seen, images = torch.ones(HEIGHT, WIDTH), random_images(5, 1, HEIGHT, WIDTH)
     seen[:, 2::2] = 0
