@@ -53,6 +53,8 @@ def surprisals(
     Raises:
         ValueError: if not all patches are of one stratum, as with a mask behind its inverse or with zero padding.
     """
+    if formula.noise != "gaussian":
+        raise ValueError(f"the surprisal is defined for noise 'gaussian', got a formula for {formula.noise!r}")
     if (formula.features.competing != math.prod(formula.shape[1:])).any():
         raise ValueError("densities compare within a stratum only, and not all patches of this formula are of one")
     queries: dict[str, list[Query]] = {name: [] for name in sets}

@@ -138,7 +138,8 @@ class MixtureEstimator(nn.Module):
         Args:
             y: (Q, C, H, W), what `physics.measure` returns, in the dtype of the images, on their device. It is of their
                 size; for LE-MMSE with B = I it may be of another, with sides of at least P.
-            sigma: the standard deviation of the noise, from 1e-12 to 1e12: a number, 0-d or (Q,) tensor.
+            sigma: the standard deviation of the noise, from 1e-12 to 1e12: a number, 0-d or (Q,) tensor. LE-MMSE with
+                B = I also takes a map (Q, 1, H, W), and under another law of the noise the level of that law.
             top_k: how many sources to keep for each pixel.
             exclude: (Q,) int64, the number of the training image that is left out of each query, -1 for none.
 

@@ -45,8 +45,8 @@ class WhitenedFeatures(PatchFeatures[FeatureEngine]):
     """The whitened patches `S^(-1/2) v`.
 
     Attributes:
-        whitening: (p, rank) float64, or complex128 if complex, the eigenvectors of S divided by the roots of their
-            eigenvalues.
+        whitening: (p, rank) float64, complex128 for complex images: the eigenvectors of S, divided by the roots of
+            their eigenvalues.
         As `Features` says.
     """
 

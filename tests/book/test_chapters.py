@@ -74,6 +74,8 @@ REWRITTEN = [
     "14_error_bars",
     "15_blind",
     "16_attribution",
+    "17_photons",
+    "18_mri",
     "19_border",
     "20_generator",
 ]

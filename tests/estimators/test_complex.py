@@ -1,4 +1,4 @@
-"""Complex images: the complex whitening against the real matrix of the same operator, and what must not matter."""
+"""Complex images: the complex whitening against the real matrix of the same operator."""
 
 from __future__ import annotations
 
