@@ -1,6 +1,6 @@
 """Circular patches: the window around a pixel, the patches it cuts, and the positions that see the same mask.
 
-`Pi_k` extracts the P x P patch of an image centred at pixel k, on the torus. Along an axis of length L the window is
+`Pi_k` extracts the P x P patch of an image centered at pixel k, on the torus. Along an axis of length L the window is
 
     offsets = -(P//2) .. P//2            if P < L
     offsets = -(L//2) .. L - 1 - L//2    if P >= L   (the whole axis, each pixel once)

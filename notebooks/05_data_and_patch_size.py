@@ -66,7 +66,7 @@ from lemmse.analysis.controls import AFFINE, controls
 from lemmse.analysis.evaluate import FORMULA, TRUTH, compare, formula_error
 from lemmse.analysis.experiment import Training
 from lemmse.analysis.margins import margins, sure_from
-from lemmse.analysis.memorisation import CELL, MEMORISED, best_patch_sizes, image_risks, memorised_below, risk_gaps
+from lemmse.analysis.memorization import CELL, MEMORIZED, best_patch_sizes, image_risks, memorized_below, risk_gaps
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.data.groups import image_groups
 from lemmse.data.sets import is_here
@@ -124,14 +124,14 @@ evaluated on {recalled} training images and {tested} test images, at {len(sigmas
 # %%
 resampling = torch.Generator().manual_seed(seed)
 gaps = risk_gaps(risks, generator=resampling)
-onset = memorised_below(gaps)
+onset = memorized_below(gaps)
 
 # %% tags=["hide-input"]
 show_figure(
-    figures.cell_maps(gaps, "gap", "gap (dB)", darkest=20, border=MEMORISED),
+    figures.cell_maps(gaps, "gap", "gap (dB)", darkest=20, border=MEMORIZED),
     name="fig-gaps",
     caption=f"""The gap between test and training images, in dB, beyond what their difficulty explains; dark is
-    wide. Bold numbers are above {MEMORISED:.0f} dB: there the formula recites. The standard error of a number is
+    wide. Bold numbers are above {MEMORIZED:.0f} dB: there the formula recites. The standard error of a number is
     {gaps.error.median():.1f} dB in the median.""",
     alt="Maps over data set size and patch size of the gap between test and training risk, one for each noise level.",
     chart=figures.map_chart(
@@ -139,7 +139,7 @@ show_figure(
         "gap",
         "gap (dB)",
         darkest=20,
-        border=MEMORISED,
+        border=MEMORIZED,
         details={
             "error": "standard error (dB)",
             "training": "risk × 1000, training images",
@@ -292,7 +292,7 @@ show_table(
 
 # %% tags=["hide-input"]
 few, many, low, high = min(counts), max(counts), min(sigmas), max(sigmas)
-reciting = gaps[gaps.gap > MEMORISED].groupby("sigma").size().reindex(sorted(sigmas), fill_value=0)
+reciting = gaps[gaps.gap > MEMORIZED].groupby("sigma").size().reindex(sorted(sigmas), fill_value=0)
 chosen = best.pivot(index="sigma", columns="count", values="best")
 windows = ", ".join(f"{chosen[few][s]} and {chosen[many][s]} at $\\sigma = {s:g}$" for s in sorted(sigmas))
 recited = of_formula.set_index(["count", "sigma"]).gap[min(network_counts), low]
@@ -334,7 +334,7 @@ statements = {
         ends.high[many] >= ends.low[few]
     ).all(),
     "Where the formula recites, networks recite less.": (of_network.gap < of_formula.gap)[
-        of_formula.gap > MEMORISED
+        of_formula.gap > MEMORIZED
     ].all(),
 }
 check_claim(statements, preset, strict=strict)

@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def random_images(
     count: int, channels: int, height: int, width: int, dtype=torch.float64, seed: int = 0
 ) -> torch.Tensor:
-    """Smooth random images in [0, 1]: neighbours correlate, as in photographs."""
+    """Smooth random images in [0, 1]: neighbors correlate, as in photographs."""
     g = torch.Generator().manual_seed(seed)
     x = torch.rand(count, channels, height, width, generator=g, dtype=torch.float64)
     x = (x + x.roll(1, -1) + x.roll(1, -2)) / 3

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lemmse.checks import check_count
-from lemmse.estimators.features import CENTRE
+from lemmse.estimators.features import CENTER
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.estimators.targets import targets_of
 
@@ -121,5 +121,5 @@ def attribute(estimator: LocalEquivariantMMSE, y: Tensor, sigma: float | Tensor)
         )
         state = features.rows(partial.state)
         logits.append(features.maps(state.logsumexp))
-        means.append(features.images(state.mean(CENTRE)))
+        means.append(features.images(state.mean(CENTER)))
     return Attribution(torch.log_softmax(torch.stack(logits, 1), 1), torch.stack(means, 1))

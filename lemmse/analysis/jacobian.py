@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lemmse.checks import check_batch, check_sigma, shown
-from lemmse.estimators.features import CENTRE
+from lemmse.estimators.features import CENTER
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.patches import extract_patches, window_indices
 
@@ -75,8 +75,8 @@ class _Moments:
         self.physics, self.patch_size = formula.physics, formula.patch_size
 
     def __call__(self, images: Tensor) -> Tensor:
-        u = images - CENTRE
-        patches = extract_patches(self.physics.A(images) - CENTRE, self.patch_size)  # (B, C', n, p)
+        u = images - CENTER
+        patches = extract_patches(self.physics.A(images) - CENTER, self.patch_size)  # (B, C', n, p)
         a = patches.transpose(2, 3).flatten(1, 2).unflatten(-1, images.shape[2:])  # (B, C' p, H, W)
         products = (u[:, :, None] * a[:, None]).flatten(1, 2)
         return torch.cat([u, a, products], 1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """A training image (C, H, W), the centre (row, col) of the patch in it, its weight, and the value of its centre."""
+    """A training image (C, H, W), the center (row, col) of the patch in it, its weight, and the value of its center."""
 
     image: Tensor
     row: int
@@ -31,7 +31,7 @@ def patchwork_table(posterior: Posterior, truth: Tensor, images: Tensor) -> pd.D
     effective, low, high: median and quartiles over pixels of the effective number of samples. heaviest: mean weight of
     the heaviest source. sources: number of training images among the heaviest. own: share of pixels whose heaviest
     source has exactly their value: the pixel itself, or its copy in an overlapping crop. together: share of pairs of
-    neighbouring pixels whose heaviest sources are neighbours, in the same direction, in one training image. psnr: to
+    neighboring pixels whose heaviest sources are neighbors, in the same direction, in one training image. psnr: to
     the truth, dB. Raises ValueError if top_k was 0.
     """
     import pandas as pd
@@ -70,7 +70,7 @@ def patchwork_table(posterior: Posterior, truth: Tensor, images: Tensor) -> pd.D
 def heaviest(posterior: Posterior, images: Tensor, number: int = 0) -> tuple[Tensor, Tensor]:
     """The patchwork in its hard form, for image `number` of the posterior; `images` are the training images.
 
-    Returns the clean centre pixels (C, H, W) of the heaviest patches, and pieces (H, W): a number for each training
+    Returns the clean center pixels (C, H, W) of the heaviest patches, and pieces (H, W): a number for each training
     image and shift, so that pixels of one number are a piece that was cut from one place.
     """
     _, indices = _weights_and_indices(posterior)

@@ -41,7 +41,7 @@ def le_mmse(
     weighted = torch.zeros(count, pixels, channels, dtype=torch.float32, device=z.device)
     for a, u in zip(keys.split(BATCH), values.split(BATCH), strict=True):
         patches = _patches(a, patch_size, whitening).flatten(0, 1)
-        centres = u.flatten(2).transpose(1, 2).flatten(0, 1)
+        centers = u.flatten(2).transpose(1, 2).flatten(0, 1)
         for n in range(count):
             logits = torch.cdist(queries[n], patches).square() / (-2 * sigma**2)
             if competes is not None:
@@ -49,7 +49,7 @@ def le_mmse(
             new = torch.maximum(largest[n], logits.amax(-1, keepdim=True))
             shrink, e = torch.exp(largest[n] - new), torch.exp(logits - new)
             total[n] = shrink * total[n] + e.sum(-1, keepdim=True)
-            weighted[n] = shrink * weighted[n] + e @ centres
+            weighted[n] = shrink * weighted[n] + e @ centers
             largest[n] = new
     return (weighted / total).transpose(1, 2).reshape(count, channels, *z.shape[2:])
 

@@ -122,7 +122,7 @@ def make_case(
 
 
 def cells(families: Iterable[str], *, full: bool, count: int | None = None, device: str = "cpu") -> list[Case]:
-    """The cells of the table: grey 28 x 28 and colour 32 x 32 images, P = 5, 11, 21, two sigmas, 1 and 16 queries.
+    """The cells of the table: gray 28 x 28 and color 32 x 32 images, P = 5, 11, 21, two sigmas, 1 and 16 queries.
 
     With the identity, a photograph of 512 x 512 pixels is asked as well, against crops of 32 x 32, gray and in color.
 
@@ -130,7 +130,7 @@ def cells(families: Iterable[str], *, full: bool, count: int | None = None, devi
     count: training images of every cell, default by family; of the photograph, 1,000 with every cell and few else.
     Raises ValueError for a family that is unknown.
     """
-    grey = ("fashion_mnist" if is_here("fashion_mnist") else "photos", 28, 1)
+    gray = ("fashion_mnist" if is_here("fashion_mnist") else "photos", 28, 1)
     found = []
     for family in families:
         check_choice(family, FAMILIES, "family")
@@ -138,7 +138,7 @@ def cells(families: Iterable[str], *, full: bool, count: int | None = None, devi
         patch_sizes = (0,) if FAMILIES[family].power < 2 else PATCH_SIZES if broad else (11,)
         found += [
             make_case(family, *images, patch_size, sigma, queries=queries, count=count, device=device)
-            for images in (grey, ("photos", 32, 3))[: 2 if broad else 1]
+            for images in (gray, ("photos", 32, 3))[: 2 if broad else 1]
             for patch_size in patch_sizes
             for sigma in SIGMAS
             for queries in ((1, 16) if full else (1,))

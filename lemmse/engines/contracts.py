@@ -53,7 +53,7 @@ class FeatureEngine(Protocol):
         blocks: Iterable[Block],
         scale: Tensor,
         *,
-        centre: float,
+        center: float,
         exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """Merge all pairs of query rows and keys."""

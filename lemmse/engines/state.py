@@ -1,6 +1,6 @@
 """The online softmax: sums over a stream of (logit, value) pairs that never all exist at once.
 
-For each row (one output pixel of one query) with logits `l_j` and values `u_j` the state keeps, about a fixed centre c,
+For each row (one output pixel of one query) with logits `l_j` and values `u_j` the state keeps, about a fixed center c,
 
     max = max l_j,    s0 = sum e_j,    s00 = sum e_j^2,    s1 = sum e_j (u_j - c),    s2 = sum e_j (u_j - c)^2,
 
@@ -132,9 +132,9 @@ class SoftmaxState:
         """`log sum exp(l_j)`, (Q, n)."""
         return self.max + self.s0.log()
 
-    def mean(self, centre: float | Tensor) -> Tensor:
-        """`sum w u`, (Q, n, C), for the centre (C,) or broadcastable that the values were taken about."""
-        return centre + self.s1 / self.s0[..., None]
+    def mean(self, center: float | Tensor) -> Tensor:
+        """`sum w u`, (Q, n, C), for the center (C,) or broadcastable that the values were taken about."""
+        return center + self.s1 / self.s0[..., None]
 
     @property
     def variance(self) -> Tensor:
@@ -149,7 +149,7 @@ class SoftmaxState:
 
     @property
     def top_weights(self) -> Tensor:
-        """The k largest weights, normalised over all pairs, descending, (Q, n, k)."""
+        """The k largest weights, normalized over all pairs, descending, (Q, n, k)."""
         return torch.exp(self.top_logits - self.max[..., None]) / self.s0[..., None]
 
 

@@ -1,4 +1,4 @@
-"""E-MMSE, the minimiser of `E |phi(B y) - x|^2` over the maps phi that commute with all circular translations T_g.
+"""E-MMSE, the minimizer of `E |phi(B y) - x|^2` over the maps phi that commute with all circular translations T_g.
 
     x_hat = sum_{i,g} T_g^-1 x_i w_{i,g},    w_{i,g} ~ g(T_g z; B A x_i, sigma^2 B B^T),    z = B y.
 

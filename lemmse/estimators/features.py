@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lemmse.engines.state import SoftmaxState
 
-CENTRE = 0.5  # values are summed about it, so that float32 variances do not cancel
+CENTER = 0.5  # values are summed about it, so that float32 variances do not cancel
 
 Shape = tuple[int, int, int]  # channels, height, width
 EngineT = TypeVar("EngineT")  # which of the `engines.contracts` the features are compared by

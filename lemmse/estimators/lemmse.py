@@ -1,4 +1,4 @@
-"""LE-MMSE, the minimiser of `E |phi(B y) - x|^2` over local and translation-equivariant maps phi: the paper's formula.
+"""LE-MMSE, the minimizer of `E |phi(B y) - x|^2` over local and translation-equivariant maps phi: the paper's formula.
 
     x_hat[c, m] = sum_{i,k} x_i[c, k] w_{i,k}(v),    w_{i,k}(v) ~ g(v; Pi_k B A x_i, sigma^2 Q_k Q_k^T),
 

@@ -27,7 +27,7 @@ from lemmse.engines.progress import block as progress_of_block
 from lemmse.engines.progress import passes
 from lemmse.engines.registry import ENGINES, Engine, Task, choose_engine
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import CENTRE, Features
+from lemmse.estimators.features import CENTER, Features
 from lemmse.estimators.posterior import PartialSum, Posterior, log_density
 from lemmse.estimators.targets import Targets, TrainingTargets
 from lemmse.estimators.training_images import Images, TrainingImages
@@ -206,7 +206,7 @@ class MixtureEstimator(nn.Module):
             sigma=partial.sigma.flatten(1)[:, :1] if partial.sigma.ndim > 1 else partial.sigma[:, None],
         )
         return Posterior(
-            mean=features.images(state.mean(CENTRE)).to(self.dtype),
+            mean=features.images(state.mean(CENTER)).to(self.dtype),
             variance=features.images(state.variance).to(self.dtype),
             log_density=features.maps(density).to(self.dtype),
             effective_samples=features.maps(state.effective_samples).to(self.dtype),

@@ -1,4 +1,4 @@
-"""MMSE, the minimiser of `E |phi(B y) - x|^2` over all maps phi: the posterior mean, a mix of training images.
+"""MMSE, the minimizer of `E |phi(B y) - x|^2` over all maps phi: the posterior mean, a mix of training images.
 
 x_hat = sum_i x_i w_i,    w_i ~ g(z; B A x_i, sigma^2 B B^T),    z = B y.
 """
@@ -10,7 +10,7 @@ from lemmse.estimators.whole_images import WholeImageFeatures
 
 
 class MMSE(MixtureEstimator):
-    """MMSE: `sum_i x_i w_i`, `w_i ~ g(B y; B A x_i, sigma^2 B B^T)`, the posterior mean: it memorises.
+    """MMSE: `sum_i x_i w_i`, `w_i ~ g(B y; B A x_i, sigma^2 B B^T)`, the posterior mean: it memorizes.
 
     Arguments as for `LocalEquivariantMMSE`, without patch_size and padding; engines are "direct" (CPU, float32) and
     "gemm".

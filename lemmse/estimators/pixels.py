@@ -21,7 +21,7 @@ from lemmse.checks import shown
 from lemmse.engines.contracts import BoxEngine
 from lemmse.engines.plain.box import box_sum
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import CENTRE, PatchFeatures, Shape
+from lemmse.estimators.features import CENTER, PatchFeatures, Shape
 from lemmse.patches import extract_patches
 from lemmse.physics.preinverse import DiagonalPreInverse, IdentityPreInverse
 
@@ -112,7 +112,7 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
             state,
             queries.to(t.dtype),
             (self.framed(z / self.scale) * self.mask).to(t.dtype),
-            self.framed(t - CENTRE),
+            self.framed(t - CENTER),
             scale,
             patch_size=self.patch_size,
             query_strata=self.query_strata,
@@ -129,7 +129,7 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
 def same_patterns(mask: Tensor, query_mask: Tensor, patch_size: int) -> tuple[Tensor, Tensor]:
     """Labels of the positions of two masks by the pattern in their window: equal label, equal pattern.
 
-    A mask that is a product of rows and columns, as zero padding makes it, is labelled axis by axis, which takes no
+    A mask that is a product of rows and columns, as zero padding makes it, is labeled axis by axis, which takes no
     memory for its windows.
     """
     if bool(mask.all()) and bool(query_mask.all()):

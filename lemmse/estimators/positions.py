@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lemmse.engines.contracts import PositionEngine
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import CENTRE, PatchFeatures, Shape, numbered, raster
+from lemmse.estimators.features import CENTER, PatchFeatures, Shape, numbered, raster
 from lemmse.patches import extract_patches, window_indices
 from lemmse.physics.preinverse import DensePreInverse
 from lemmse.physics.spectra import RANGE_RTOL, kept_values
@@ -83,7 +83,7 @@ class PositionFeatures(PatchFeatures[PositionEngine]):
         """As `Features.accumulate`, one stratum after the other."""
         keys = self(z)
         sources = numbered(self._places, first, len(z))
-        values = (t - CENTRE).flatten(2).transpose(1, 2)
+        values = (t - CENTER).flatten(2).transpose(1, 2)
         channels = z.shape[1]
         for positions in self.strata:
             inverse = self.inverse[positions]

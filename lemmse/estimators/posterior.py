@@ -32,7 +32,7 @@ class Posterior:
 
     mean, variance: (Q, C, H, W). log_density: (Q, H, W), natural log of the density of the noisy patch (image, for
     MMSE and E-MMSE), joint over channels, on its subspace where the noise is singular. effective_samples: (Q, H, W),
-    `1 / sum w^2`. With top_k = k > 0 also weights: (Q, H, W, k), descending, normalised over all pairs, and indices:
+    `1 / sum w^2`. With top_k = k > 0 also weights: (Q, H, W, k), descending, normalized over all pairs, and indices:
     (Q, H, W, k, 3) int64 = image, row, column of the source pixel (weight 0 and -1 where fewer than k pairs compete);
     else None.
     """

@@ -15,7 +15,7 @@ from torch import Tensor
 from lemmse.engines.contracts import BoxEngine
 from lemmse.engines.plain.box import box_sum
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import CENTRE, Shape
+from lemmse.estimators.features import CENTER, Shape
 from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.scores import QueryTerms, Score
 from lemmse.physics.preinverse import DiagonalPreInverse
@@ -71,7 +71,7 @@ class ScoredPixelFeatures(PixelFeatures):
             state,
             queries,
             self.framed(self.score.keys(z)),
-            self.framed(t - CENTRE),
+            self.framed(t - CENTER),
             scale,
             patch_size=self.patch_size,
             query_strata=self.query_strata,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lemmse.engines.contracts import Block, FeatureEngine
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import CENTRE, PatchFeatures, Shape, numbered, raster
+from lemmse.estimators.features import CENTER, PatchFeatures, Shape, numbered, raster
 from lemmse.patches import extract_patches, window_indices
 from lemmse.physics.preinverse import CirculantPreInverse
 from lemmse.physics.spectra import RANGE_RTOL, kept_values
@@ -103,4 +103,4 @@ class WhitenedFeatures(PatchFeatures[FeatureEngine]):
             return keys, values, numbered(self._places, first + start, len(targets)).flatten(0, 1)
 
         blocks = map(block, range(0, len(z), share))
-        return engine.accumulate(state, queries, blocks, scale, centre=CENTRE, exclude=exclude)
+        return engine.accumulate(state, queries, blocks, scale, center=CENTER, exclude=exclude)

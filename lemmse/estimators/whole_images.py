@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lemmse.engines.contracts import FeatureEngine, TranslationEngine
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import CENTRE, EngineT, Features, Shape, numbered, raster
+from lemmse.estimators.features import CENTER, EngineT, Features, Shape, numbered, raster
 from lemmse.physics.preinverse import CirculantPreInverse, DiagonalPreInverse, PreInverse
 
 
@@ -73,7 +73,7 @@ class WholeImageFeatures(ImageFeatures[FeatureEngine]):
         """As `Features.accumulate`."""
         block = (self(z).flatten(1), t.flatten(1), numbered(self._untranslated, first, len(z))[:, 0])
         rows = queries.flatten(1)[:, None]
-        return engine.accumulate(state, rows, [block], scale, centre=CENTRE, exclude=exclude)
+        return engine.accumulate(state, rows, [block], scale, center=CENTER, exclude=exclude)
 
 
 class TranslatedImageFeatures(ImageFeatures[TranslationEngine]):
@@ -105,5 +105,5 @@ class TranslatedImageFeatures(ImageFeatures[TranslationEngine]):
     ) -> SoftmaxState:
         """As `Features.accumulate`."""
         return engine.accumulate(
-            state, queries, self(z), t - CENTRE, scale, shifts=self.shifts, first_image=first, exclude=exclude
+            state, queries, self(z), t - CENTER, scale, shifts=self.shifts, first_image=first, exclude=exclude
         )

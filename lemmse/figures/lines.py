@@ -155,8 +155,8 @@ def agreement(tables: dict[str, pd.DataFrame]) -> Figure:
         for row, values in enumerate(table.to_numpy()):
             for col, value in enumerate(values):
                 if row != col:
-                    colour = "white" if value > (low + high) / 2 else "black"
-                    axis.text(col, row, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=9)
+                    color = "white" if value > (low + high) / 2 else "black"
+                    axis.text(col, row, f"{value:.1f}", ha="center", va="center", color=color, fontsize=9)
         names = list(table.index)
         axis.set(xticks=range(len(names)), yticks=range(len(names)), yticklabels=names, title=title)
         axis.set_xticklabels(names, rotation=30, ha="right")

@@ -91,7 +91,7 @@ def _over_counts(axis: Axes, counts: Iterable[int]) -> None:
 def risks_over_count(frame: pd.DataFrame, patch_sizes: Iterable[int]) -> Figure:
     """Training and test risk of LE-MMSE against N, a panel for each P: the least risk of all such maps is between.
 
-    frame: as of `memorisation.image_risks`, at one sigma; means over images, drawn times 1000.
+    frame: as of `memorization.image_risks`, at one sigma; means over images, drawn times 1000.
     """
     patch_sizes = list(patch_sizes)
     figure, grid = new_figure(1, len(patch_sizes), 2.0 * len(patch_sizes) + 0.4, 3.0, sharey=True)
@@ -111,7 +111,7 @@ def risks_over_count(frame: pd.DataFrame, patch_sizes: Iterable[int]) -> Figure:
 def patch_size_choice(frame: pd.DataFrame, best: pd.DataFrame, sigma: float) -> Figure:
     """Left: test risk against P at one sigma, a line for each N. Right: the best P against N, a line for each sigma.
 
-    frame: as of `memorisation.image_risks`. best: as of `memorisation.best_patch_sizes`; its low and high are the bars.
+    frame: as of `memorization.image_risks`. best: as of `memorization.best_patch_sizes`; its low and high are the bars.
     """
     figure, ((left, right),) = new_figure(1, 2, 6.2, 4.0)
     test = frame[(frame["split"] == "test") & (frame["sigma"] == sigma)]

@@ -36,7 +36,7 @@ def gallery(
     note: Callable[[dict[str, Tensor], str], str] | None = None,
     cell: float = 1.05,
 ) -> Figure:
-    """A table of images (C, H, W): a labelled row for each entry, a column for each name; a missing one stays blank.
+    """A table of images (C, H, W): a labeled row for each entry, a column for each name; a missing one stays blank.
 
     note: the line under an image, from the row and the column's name; without it there is none.
     """
@@ -80,7 +80,7 @@ def patch_lottery(
 ) -> Figure:
     """One noisy patch (C, P, P), the training patches (k, C, P, P) that carry most weight, and the pixel they vote for.
 
-    weights: (k,). values: (k,), the clean centre pixels. estimate, truth: grey values. All in one grey scale.
+    weights: (k,). values: (k,), the clean center pixels. estimate, truth: gray values. All in one gray scale.
     """
     limits = (min(float(sources.min()), estimate, truth), max(float(sources.max()), estimate, truth))
     shown = [("noisy patch", noisy, "")]
@@ -139,7 +139,7 @@ def votes(
 
 
 def _frame(axes: Axes, corner: tuple[float, float], side: float) -> None:
-    """A square frame that can be told from what is under it, also in grey print: white around a colour."""
+    """A square frame that can be told from what is under it, also in gray print: white around a color."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 

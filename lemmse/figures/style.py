@@ -1,6 +1,6 @@
-"""The visual language: one colour, marker and line for each thing that is drawn.
+"""The visual language: one color, marker and line for each thing that is drawn.
 
-Colours are of the Okabe-Ito palette, told apart by the colour-blind; markers and dashes tell them apart in grey print.
+Colors are of the Okabe-Ito palette, told apart by the color-blind; markers and dashes tell them apart in gray print.
 Figures have a white ground of their own, so that they read in dark mode too.
 """
 

@@ -155,7 +155,7 @@ class Blur(CirculantPhysics):
         self.register_buffer("kernel", values)
 
     def transfer(self, height: int, width: int) -> Tensor:
-        """`fft2` of the kernel centred at the origin, (H, W) complex128."""
+        """`fft2` of the kernel centered at the origin, (H, W) complex128."""
         kh, kw = self.kernel.shape
         if kh > height or kw > width:
             raise ValueError(f"kernel of {kh} x {kw} is larger than the image of {height} x {width}")

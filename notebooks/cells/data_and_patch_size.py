@@ -23,7 +23,7 @@ seed: int = 0  # of the noise
 
 # %%
 from lemmse import AffineMMSE, Denoising, LocalEquivariantMMSE, load_images
-from lemmse.analysis.memorisation import image_risks
+from lemmse.analysis.memorization import image_risks
 from lemmse.book.chapter import record
 from lemmse.data.groups import image_groups
 

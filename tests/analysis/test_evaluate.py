@@ -213,7 +213,7 @@ def test_notes_under_images():
     assert [figures.note_truth(row, name) for name in ("UNet", "MMSE", "truth")] == ["20.0 dB", "exact", ""]
 
 
-def test_every_thing_looks_different_in_grey():
+def test_every_thing_looks_different_in_gray():
     names = [name for name in figures.STYLES if name != "formula"] + ["PatchMLP 2", "PatchMLP 3"]
     styles = {name: figures.style(name) for name in names}
     looks = {k: (v["marker"], v["linestyle"], v.get("fillstyle")) for k, v in styles.items()}

@@ -21,7 +21,7 @@ FORMULA = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
 
 def test_surprisal_of_a_lone_patch_is_minus_the_log_of_its_share():
     x = torch.full((64, 1, 6, 6), 0.3, dtype=torch.float64)
-    x[:, 0, 2, 2] = 0.9  # 1 patch of 36 has it in its centre, others elsewhere, and 27 do not have it
+    x[:, 0, 2, 2] = 0.9  # 1 patch of 36 has it in its center, others elsewhere, and 27 do not have it
     formula = lemmse.LocalEquivariantMMSE(x[:1], lemmse.Denoising(), patch_size=3)
     (found,) = surprisals(formula, {"x": x}, [0.02], seed=0)["x"]
     mean = found.surprisal.mean(0)

@@ -96,9 +96,9 @@ def test_distances_are_exact_where_the_product_cancels(sigma, offset):
     for order in (torch.arange(700), torch.arange(700).flip(0)):
         blocks = [(a[part], u[part], places[part]) for part in order.split(90)]
         empty = SoftmaxState.empty((1, 5), 2, 4, a.device)
-        fast, plain = (engine.accumulate(empty, q, blocks, scale, centre=0.0) for engine in (gemm_cpu, gemm))
-        centre = torch.zeros(2)
-        torch.testing.assert_close(fast.mean(centre), plain.mean(centre), rtol=0, atol=3e-6)
+        fast, plain = (engine.accumulate(empty, q, blocks, scale, center=0.0) for engine in (gemm_cpu, gemm))
+        center = torch.zeros(2)
+        torch.testing.assert_close(fast.mean(center), plain.mean(center), rtol=0, atol=3e-6)
         torch.testing.assert_close(fast.top_logits, plain.top_logits, rtol=1e-9, atol=1e-6)
         assert torch.equal(fast.top_sources, plain.top_sources)
 
@@ -139,9 +139,9 @@ def test_the_state_it_is_given_goes_on():
     q, a, u, places = problem(300, 9)
     scale = torch.tensor([2.0], dtype=torch.float64)
     state = SoftmaxState.empty((1, 5), 2, 3, a.device)
-    whole = gemm_cpu.accumulate(state, q, [(a, u, places)], scale, centre=0.0)
+    whole = gemm_cpu.accumulate(state, q, [(a, u, places)], scale, center=0.0)
     for part in torch.arange(300).split(70):
-        state = gemm_cpu.accumulate(state, q, [(a[part], u[part], places[part])], scale, centre=0.0)
+        state = gemm_cpu.accumulate(state, q, [(a[part], u[part], places[part])], scale, center=0.0)
     torch.testing.assert_close(state.mean(torch.zeros(2)), whole.mean(torch.zeros(2)), rtol=0, atol=1e-6)
     torch.testing.assert_close(state.top_logits, whole.top_logits)
     assert torch.equal(state.top_sources, whole.top_sources)
@@ -179,7 +179,7 @@ def test_images_left_out_and_both_dtypes_equal_the_sum_over_pairs(engine, dtype,
     scale = torch.full((3,), 1 / (2 * sigma**2), dtype=torch.float64)
     exclude = torch.tensor([4, -1, 3 + images])
     state = SoftmaxState.empty((3, rows), 2, top_k, a.device)
-    state = engine.accumulate(state, q, blocks, scale, centre=0.0, exclude=exclude)
+    state = engine.accumulate(state, q, blocks, scale, center=0.0, exclude=exclude)
     logits, values, places = logits_of(q, blocks, scale, exclude)
     some = ~torch.isinf(logits).all(-1)
     assert torch.equal(state.s0 > 0, some)

@@ -38,7 +38,7 @@ def assert_finite(post):
 @pytest.mark.parametrize("offset", [10.0, 1000.0])
 @pytest.mark.parametrize("sigma", [1e-4, 1e-3, 1e-2])
 def test_whole_images_far_from_zero(offset, sigma):
-    """Neighbours a few sigma apart, on a pedestal that expansions and float32 features would drown them in."""
+    """Neighbors a few sigma apart, on a pedestal that expansions and float32 features would drown them in."""
     g = torch.Generator().manual_seed(0)
     x = offset + torch.rand(1, 1, 16, 16, generator=g).double() + 0.2 * sigma * torch.randn(80, 1, 16, 16, generator=g)
     x = x.float()

@@ -48,7 +48,7 @@ def test_equal_labels_are_equal_patterns(patch_size, height, width, query_height
     assert len(set(every)) == len(set(numbers)) == len(set(zip(every, numbers, strict=True)))
 
 
-def test_the_frame_of_a_large_picture_is_labelled_at_once():
+def test_the_frame_of_a_large_picture_is_labeled_at_once():
     """Axis by axis: 25 patterns of P = 5, no window of 10 million pixels is ever written down."""
     key, query = framed(16, 16, 2), framed(3000, 3400, 2)
     labels, query_labels = same_patterns(key, query, 5)

@@ -53,7 +53,7 @@ def assert_same(found: lemmse.Posterior, whole: lemmse.Posterior, tolerance: flo
 
 
 def merge_as_tree(parts, draw):
-    """Neighbours merged in any order: any binary tree over the shards."""
+    """Neighbors merged in any order: any binary tree over the shards."""
     parts = list(parts)
     while len(parts) > 1:
         i = draw(st.integers(0, len(parts) - 2))

@@ -1,6 +1,6 @@
 """The kernel of the shift and box-sum on CPUs: one tile of a query against groups of training images.
 
-The vector axis is 16 lanes times 4 neighbouring column shifts dx. A lane is a training image, or one of several runs of
+The vector axis is 16 lanes times 4 neighboring column shifts dx. A lane is a training image, or one of several runs of
 row shifts dy of the same image (see `layout`). For one row shift the kernel walks over the pixels (h, w) of the tile
 and keeps
 
@@ -208,7 +208,7 @@ def walk(
 
     bilinear: None for squared differences, True for a bilinear form. far: D of a pair that does not compete, at least.
     q: (F, tile height, tile width), for a bilinear form (1 + F, tile height, tile width). at: row and column of its
-    first pixel, at which the first window is centred, less half a window; both less than the sides of a key. window:
+    first pixel, at which the first window is centered, less half a window; both less than the sides of a key. window:
     height and width. labels: (h, w) int64 of the pixels, -1 outside. keys: (groups, F * H * step) and values: (groups,
     C * H * step), interleaved. key_labels: the same with one channel, or (1, H * step) for all groups, or (0, 0) where
     all pairs compete. images, rows: (groups, 16) int64, the image of each lane and its first row shift. shifts: first

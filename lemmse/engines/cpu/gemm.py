@@ -1,6 +1,6 @@
 """Whitened features on CPUs: a product fused with the softmax, exact distances for the few pairs that need them.
 
-    D = |q - a|^2 = |q|^2 - z,    z = 2 <q, a> - |a|^2,    for features centred at the mean key.
+    D = |q - a|^2 = |q|^2 - z,    z = 2 <q, a> - |a|^2,    for features centered at the mean key.
 
 The products of 6 queries and 64 keys stay in registers until their weights are summed, so no matrix of pairs is ever
 written. They and their weights have the dtype of the values, float32 or float64. z is wrong by up to `margin`, in bits
@@ -53,7 +53,7 @@ _ABSENT = 1e30  # |a|^2 of keys that fill up a vector
 
 @jit()
 def _pack(keys, mean, panels, norms):
-    """Centre the keys (K, F), 64 to a panel: panels (K / 64, F, 64), and their squared norms (K / 64, 64)."""
+    """Center the keys (K, F), 64 to a panel: panels (K / 64, F, 64), and their squared norms (K / 64, 64)."""
     features = keys.shape[1]
     for p in range(len(panels)):
         present = min(LANES, len(keys) - p * LANES)
@@ -163,10 +163,10 @@ def _kernel(
 ):  # fmt: skip
     """All rows against a block of keys: updates reference, sums, top and numbers.
 
-    panels: (p, F * 64), norms: (p, 64), of centred keys. keys: (K, F) float64, 64 p >= K. values: (C, 64 p). images:
+    panels: (p, F * 64), norms: (p, 64), of centered keys. keys: (K, F) float64, 64 p >= K. values: (C, 64 p). images:
     (K,) int64, of the keys, and spans: (p, 2) the least and largest of a panel. first: number of the first key.
     tolerance: relative error that a pair may cause. negligible: the logit, in bits, under which a pair cannot matter.
-    stop: (1,) bool, whether to return. tiles: (t, F * 6), twice the centred queries. q: (rows, F) float64. norms_q:
+    stop: (1,) bool, whether to return. tiles: (t, F * 6), twice the centered queries. q: (rows, F) float64. norms_q:
     (rows,), squared. scale2: (rows,), -logit / D in bits. margin: (rows,), how wrong a product may be, in bits.
     left_out: (rows,) int64, the image left out of each row. reference: (rows,) a distance near the least so far. sums:
     (rows, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (rows, k): the k least D, ascending, and their
@@ -217,7 +217,7 @@ def accumulate(
     blocks: Iterable[Block],
     scale: Tensor,
     *,
-    centre: float,
+    center: float,
     exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """The contract of `gemm.accumulate`, for tensors on the CPU and logits as accurate as the dtype of the values."""
@@ -243,7 +243,7 @@ def accumulate(
             tiles, norms_q = _tiles((2 * (q - mean)).to(dtype)), (q - mean).square().sum(1)
         panels, norms = _panels(keys, mean, dtype)
         u = torch.zeros(channels, norms.numel(), dtype=dtype, device="cpu")
-        u[:, : len(keys)] = values.T - centre
+        u[:, : len(keys)] = values.T - center
         longest = norms_q.sqrt() + norms[norms < _ABSENT].max().double().sqrt()
         margin = scale2 * (4 + math.sqrt(features)) * torch.finfo(dtype).eps / 2 * longest.square()
         images = places[:, 0].contiguous()
@@ -268,7 +268,7 @@ def accumulate(
 
 
 def _panels(keys: Tensor, mean: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The centred keys, 64 to a panel, (K / 64, F * 64), and their squared norms, (K / 64, 64)."""
+    """The centered keys, 64 to a panel, (K / 64, F * 64), and their squared norms, (K / 64, 64)."""
     count, share = -(-len(keys) // LANES), 8
     panels = torch.empty(count, keys.shape[1], LANES, dtype=dtype, device="cpu")
     norms = panels.new_empty(count, LANES)

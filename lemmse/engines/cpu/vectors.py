@@ -1,6 +1,6 @@
 """Vectors for Numba kernels: `<64 x float>` of LLVM as a Numba type, which it keeps in registers of any width.
 
-A `Block` holds `COLUMNS` neighbouring columns of `IMAGES` images, interleaved, the images fastest; a `Row` one column.
+A `Block` holds `COLUMNS` neighboring columns of `IMAGES` images, interleaved, the images fastest; a `Row` one column.
 Their numbers are float32 or float64, those of the arrays that they come from.
 
     load, load_row, store   at an element of a flat array               splat, like    a scalar in all lanes

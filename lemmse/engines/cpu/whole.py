@@ -40,10 +40,10 @@ def _rough_distance(q, a):
 
 
 @jit(fastmath=_RELAXED)
-def _add_image(e, u, centre, s1, s2):
+def _add_image(e, u, center, s1, s2):
     """s1 += e (u - c), s2 += e (u - c)^2, in the dtype of all of them."""
     for c in range(len(u)):
-        value = u[c] - centre
+        value = u[c] - center
         first = e * value
         s1[c] += first
         s2[c] += first * value
@@ -59,7 +59,7 @@ def _flush(part, whole):
 
 @jit()
 def _kernel(
-    q, keys, values, images, left_out, centre, scale2, rounding, negligible, stop, reference, s0, s00, s1, s2, top,
+    q, keys, values, images, left_out, center, scale2, rounding, negligible, stop, reference, s0, s00, s1, s2, top,
     numbers,
 ):  # fmt: skip
     """All rows of q against all keys: updates reference (Q,), s0, s00 (Q,), s1, s2 (Q, C), top and numbers (Q, k).
@@ -100,7 +100,7 @@ def _kernel(
                 e = 2.0**x
                 s0[m] += e
                 s00[m] += e * e
-                _add_image(part1.dtype.type(e), values[i], part1.dtype.type(centre), part1[m], part2[m])
+                _add_image(part1.dtype.type(e), values[i], part1.dtype.type(center), part1[m], part2[m])
         if i % _FLUSH == _FLUSH - 1 or i == len(keys) - 1:
             for m in range(len(q)):
                 _flush(part1[m], s1[m])
@@ -113,7 +113,7 @@ def accumulate(
     blocks: Iterable[Block],
     scale: Tensor,
     *,
-    centre: float,
+    center: float,
     exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """The contract of `gemm.accumulate` on the CPU, for rows (Q, 1), accurate to the dtype of the values."""
@@ -122,7 +122,7 @@ def accumulate(
     for recorded in blocks:
         block = tuple(part.detach() for part in recorded)
         share = max(-(-len(block[0]) // torch.get_num_threads()), _LEAST // q.numel())
-        run = partial(_sum, state, q, block, scale, centre, left_out, share)
+        run = partial(_sum, state, q, block, scale, center, left_out, share)
         with results(run, range(0, len(block[0]), share)) as parts:
             for part in parts:
                 state = state.merge(part)
@@ -134,7 +134,7 @@ def _sum(
     q: Tensor,
     block: Block,
     scale: Tensor,
-    centre: float,
+    center: float,
     left_out: Tensor,
     share: int,
     start: int,
@@ -149,7 +149,7 @@ def _sum(
     s0, s00, s1, s2 = (torch.zeros_like(sums[:, 0]) for sums in (state.s0, state.s00, state.s1, state.s2))
     _kernel(
         *(part.contiguous().numpy() for part in (q, keys, values, sources[:, 0], left_out)),
-        *(centre, (scale * LOG2E).numpy()),
+        *(center, (scale * LOG2E).numpy()),
         *((0.0, NEGLIGIBLE64) if wide else (_ROUNDING, NEGLIGIBLE)),
         stop,
         *(part.numpy() for part in (reference, s0, s00, s1, s2, top, numbers)),

@@ -335,7 +335,7 @@ def _band(patch_size: int, length: int, device: torch.device) -> Tensor:
 
 
 def _located(units: Tensor, shifts: Tensor, height: int, width: int, first_image: int) -> Tensor:
-    """The key centre (image, row, column) of the unit t of each pixel: (programs, n, k) -> (programs, n, k, 3)."""
+    """The key center (image, row, column) of the unit t of each pixel: (programs, n, k) -> (programs, n, k, 3)."""
     pixels = torch.arange(height * width, dtype=torch.int64, device=units.device)[:, None]
     shift = shifts[units % len(shifts)]
     image = first_image + units // len(shifts)

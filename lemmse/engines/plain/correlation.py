@@ -28,7 +28,7 @@ def accumulate(
 ) -> SoftmaxState:
     """Merge all pairs (query, translation g of image i) into the state of rows (Q, 1) and C*H*W channels.
 
-    queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their centre. scale: (Q,), the logit is
+    queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their center. scale: (Q,), the logit is
     `-scale * |T_g q - a|^2`. shifts: (H, W) bool, which translations g compete. exclude: (Q,) int64, the number of
     the image that is left out of each query, -1 for none. Sources are (image, g).
     """

@@ -2,8 +2,8 @@
 
     |q - a|^2 = |q - c|^2 + |a - c|^2 - 2 <q - c, a - c>
 
-for features centred at c. The expansion cancels, so the product is taken in float64: in float32 it would lose the small
-distances that decide at small sigma. Differentiable in q.
+for features centered at c. The expansion cancels, so the product is taken in float64: in float32 it would lose the
+small distances that decide at small sigma. Differentiable in q.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ def accumulate(
     blocks: Iterable[Block],
     scale: Tensor,
     *,
-    centre: float,
+    center: float,
     exclude: Tensor | None = None,
 ) -> SoftmaxState:
     """Merge all pairs (query row, key) into the state.
 
     queries: (Q, n, F). blocks: of keys (K, F), values (K, C) and sources (K, 3) int64. scale: (Q,), the logit is
-    `-scale * |q - a|^2`. centre: is subtracted from the values. exclude: (Q,) int64, the image, first column of the
+    `-scale * |q - a|^2`. center: is subtracted from the values. exclude: (Q,) int64, the image, first column of the
     sources, that is left out of each query, -1 for none; None for none at all. All sums are taken in float64.
     """
     queries, scale = queries.double(), scale.double()
     count = max(1, _BLOCK // (queries.shape[0] * queries.shape[1]))
     for keys, values, sources in blocks:
-        keys, u = keys.double(), values.double() - centre
+        keys, u = keys.double(), values.double() - center
         mean = keys.mean(0)
         q = queries - mean
         norms = q.square().sum(-1, keepdim=True)

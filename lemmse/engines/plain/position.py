@@ -27,7 +27,7 @@ def accumulate(
     """Merge all pairs (query row, key position) of one stratum into the rows `positions` (n,) of the state.
 
     queries: (Q, n, k, F), each row seen through the metric of each key position. keys: (B, k, F). values: (B, k, C),
-    about their centre. log_pdet: (k,), subtracted from the logits. sources: (B, k, 3). exclude: (Q,), the number of
+    about their center. log_pdet: (k,), subtracted from the logits. sources: (B, k, 3). exclude: (Q,), the number of
     the image that is left out of each query, -1 for none.
     """
     queries, keys, scale = queries.double(), keys.double(), scale.double()

@@ -1,4 +1,4 @@
-"""Memorisation: the risk of LE-MMSE on the images that it is built from, against its risk on new ones, over N and P.
+"""Memorization: the risk of LE-MMSE on the images that it is built from, against its risk on new ones, over N and P.
 
 Let images be drawn independently from one distribution, R* the least risk there of any local, equivariant map, R(N) the
 risk of LE-MMSE on its own N training images, and R'(N) its risk on new images. Then, in the mean over training sets,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CELL = ["sigma", "count", "patch_size"]
-MEMORISED = 10 * math.log10(
+MEMORIZED = 10 * math.log10(
     2
 )  # dB, of the gap: training images are restored twice as well as their difficulty explains
 _LEAST = 10 ** (-EQUAL / 10)  # a risk below it is rounding
@@ -123,23 +123,23 @@ def risk_gaps(frame: pd.DataFrame, *, generator: torch.Generator, draws: int = 1
     return pd.DataFrame(rows)
 
 
-def memorised_below(gaps: pd.DataFrame) -> pd.DataFrame:
+def memorized_below(gaps: pd.DataFrame) -> pd.DataFrame:
     """The noise level under which a cell memorizes: rows count, columns patch_size.
 
-    Where the gap crosses `MEMORISED`, linear in log sigma between the levels of `gaps`; 0 if it is under it at all of
+    Where the gap crosses `MEMORIZED`, linear in log sigma between the levels of `gaps`; 0 if it is under it at all of
     them, infinite if it is still over it at the highest.
     """
 
     def crossing(part: pd.DataFrame) -> float:
         part = part.sort_values("sigma")
-        over = part["gap"].to_numpy() > MEMORISED
+        over = part["gap"].to_numpy() > MEMORIZED
         if not over.any():
             return 0.0
         last = int(over.nonzero()[0][-1])
         if last == len(part) - 1:
             return math.inf
         (s, g), (t, h) = part[["sigma", "gap"]].to_numpy()[last : last + 2]
-        return float(s * (t / s) ** ((g - MEMORISED) / (g - h)))
+        return float(s * (t / s) ** ((g - MEMORIZED) / (g - h)))
 
     return gaps.groupby(["count", "patch_size"])[["sigma", "gap"]].apply(crossing).unstack()
 

@@ -13,7 +13,7 @@ import torch
 import lemmse
 from lemmse import figures
 from lemmse.analysis.evaluate import EQUAL
-from lemmse.analysis.memorisation import MEMORISED, best_patch_sizes, image_risks, memorised_below, risk_gaps
+from lemmse.analysis.memorization import MEMORIZED, best_patch_sizes, image_risks, memorized_below, risk_gaps
 from lemmse.book.notebooks import execute
 from lemmse.book.values import glued_values
 from tests.conftest import PROJECT, random_images
@@ -80,7 +80,7 @@ def test_gaps_are_ratios_of_means():
         (0.1, 5, 5, "training"): [0, 0]
     })  # fmt: skip
     half, all_of_it = risk_gaps(frame, generator=generator(), draws=4000).sort_values("patch_size").itertuples()
-    assert half.gap == pytest.approx(MEMORISED)
+    assert half.gap == pytest.approx(MEMORIZED)
     assert half.error == pytest.approx(1.73, abs=0.1)  # the mean is 1, 2 or 3 with weights 1/4, 1/2, 1/4
     assert all_of_it.gap == pytest.approx(EQUAL)
 
@@ -92,11 +92,11 @@ def test_harder_images_widen_no_gap():
     assert (found.gap, found.error) == pytest.approx((0, 0), abs=1e-12)
 
 
-def test_memorisation_begins_where_the_gap_crosses():
+def test_memorization_begins_where_the_gap_crosses():
     gaps = pd.DataFrame(
-        [(0.1, 2 * MEMORISED, 0.5, 9), (0.4, 0, 0.5, 9), (1.6, 0, 0.4, 9)], columns=["sigma", "mixed", "none", "all"]
+        [(0.1, 2 * MEMORIZED, 0.5, 9), (0.4, 0, 0.5, 9), (1.6, 0, 0.4, 9)], columns=["sigma", "mixed", "none", "all"]
     ).melt("sigma", var_name="patch_size", value_name="gap")
-    found = memorised_below(gaps.assign(count=7)).loc[7]
+    found = memorized_below(gaps.assign(count=7)).loc[7]
     assert found["mixed"] == pytest.approx(0.2)  # half way from 0.1 to 0.4, in the logarithm
     assert found["none"] == 0
     assert found["all"] == math.inf
@@ -119,11 +119,11 @@ def test_the_figures_draw():
     evaluated = {"training": x[:2], "test": x[2:]}
     frame = pd.concat([cell(x[:n], evaluated, p, (0.1, 0.2, 0.4)) for n in (2, 4) for p in (1, 3)], ignore_index=True)
     gaps = risk_gaps(frame, generator=generator())
-    maps = figures.cell_maps(gaps, "gap", "gap (dB)", darkest=20, border=MEMORISED)
+    maps = figures.cell_maps(gaps, "gap", "gap (dB)", darkest=20, border=MEMORIZED)
     assert [axis.get_title() for axis in maps.axes[:3]] == ["sigma = 0.1", "sigma = 0.2", "sigma = 0.4"]
     assert [len(axis.texts) for axis in maps.axes[:3]] == [4, 4, 4]
     bold = sum(text.get_weight() == "bold" for axis in maps.axes[:3] for text in axis.texts)
-    assert bold == (gaps.gap > MEMORISED).sum()
+    assert bold == (gaps.gap > MEMORIZED).sum()
     lines = figures.risks_over_count(frame[frame.sigma == 0.2], [1, 3])
     assert {text.get_text() for text in lines.legends[0].get_texts()} == {"training images", "test images"}
     best = best_patch_sizes(frame, generator=generator(), draws=10)
