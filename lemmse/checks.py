@@ -228,7 +228,7 @@ def check_sigma_map(sigma: Tensor, like: Tensor) -> Tensor:
     if sigma.is_complex() or sigma.dtype == torch.bool:
         raise ValueError(f"sigma must be real, got dtype {sigma.dtype}")
     if tuple(sigma.shape) != shape:
-        raise ValueError(f"a map of sigma must be of shape {shape}, one for each image, got {tuple(sigma.shape)}")
+        raise ValueError(f"sigma must be a number, one per image or a map of shape {shape}, got {tuple(sigma.shape)}")
     values = sigma.to(device=like.device, dtype=like.dtype)
     bad = ~(torch.isfinite(values) & (values > 0))
     if bool(bad.any()):

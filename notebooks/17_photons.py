@@ -281,22 +281,22 @@ bright = margin_table[margin_table["sigma"] == max(rates)]
 worst = bright.loc[bright["margin"].idxmin()]
 from_networks = pairs[pairs["one"].isin(architectures) & (pairs["sigma"] <= claimed_gaussian)]
 near = from_networks.groupby("other")["psnr"].mean()
-verdict = "it follows the formula for Poisson noise" if judged["margin"].mean() > 0 else "it does not follow it"
+verdict = "follows" if judged["margin"].mean() > 0 else "does not follow"
 at_bright = (
     f"""Even at {max(rates):g} photons no control is nearer."""
     if worst["margin"] > 0
     else f"""With more light the formulas come together, and at {max(rates):g} photons the network is
     {-worst["margin"]:.1f} dB nearer to the control '{worst["control"]}' than to the formula."""
 )
-show_answer(f"""In dim light {verdict}. At {min(rates):g} to {claimed_to:g} photons for a white pixel, the network is
-nearer to that formula than to every control, by {least["margin"]:.1f} ± {least["error"]:.1f} dB (nearest:
-{least["control"]}) to {most["margin"]:.1f} ± {most["error"]:.1f} dB. Up to {claimed_gaussian:g} photons it is nearer to
-it than to the formulas for Gaussian noise, transformed or not, by {low["margin"]:.1f} ± {low["error"]:.1f} dB to
-{high["margin"]:.1f} ± {high["error"]:.1f} dB: in the mean {near[FORMULA]:.1f} dB against
-{near["Gaussian formula"]:.1f} dB as it is, {near["Anscombe, and back"]:.1f} dB by the practice of transforming and
-denoising, and {near["Anscombe, weights"]:.1f} dB with the transform for the weights alone. {at_bright} This holds for
-{", ".join(networks)} with P = {patch_size}, {tested} training and {tested} test images, and a background of
-{background:g}.""")
+show_answer(f"""In dim light the network {verdict} the formula for Poisson noise. At {min(rates):g} to {claimed_to:g}
+photons for a white pixel, it is nearer to that formula than to every control, by {least["margin"]:.1f} ±
+{least["error"]:.1f} dB (nearest: {least["control"]}) to {most["margin"]:.1f} ± {most["error"]:.1f} dB. Up to
+{claimed_gaussian:g} photons it is nearer to it than to the formulas for Gaussian noise, transformed or not, by
+{low["margin"]:.1f} ± {low["error"]:.1f} dB to {high["margin"]:.1f} ± {high["error"]:.1f} dB: in the mean
+{near[FORMULA]:.1f} dB against {near["Gaussian formula"]:.1f} dB as it is, {near["Anscombe, and back"]:.1f} dB by the
+practice of transforming and denoising, and {near["Anscombe, weights"]:.1f} dB with the transform for the weights
+alone. {at_bright} This holds for {", ".join(networks)} with P = {patch_size}, {tested} training and {tested} test
+images, and a background of {background:g}.""")
 
 # %% tags=["hide-input"]
 assert abs(robbins_error) < 1e-9, "Robbins' formula must hold"

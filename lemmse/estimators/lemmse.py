@@ -149,7 +149,7 @@ class LocalEquivariantMMSE(MixtureEstimator):
         )
 
     def _check_level(self, level: float | Tensor, y: Tensor) -> Tensor:
-        if self.noise == "gaussian" and isinstance(level, Tensor) and level.ndim > 1:
+        if self.noise == "gaussian" and isinstance(level, Tensor) and level.ndim == 4:
             return check_sigma_range(check_sigma_map(level, y).double())
         score = score_of(self.noise, self.background)
         name = "sigma" if score is None else score.level

@@ -80,7 +80,7 @@ def add_noise(clean: Tensor, sigma: float | Tensor, generator: torch.Generator |
     Raises:
         ValueError: for a sigma that is not positive and finite, and for a generator that is none.
     """
-    if isinstance(sigma, Tensor) and sigma.ndim > 1 and clean.ndim == 4 and not clean.is_complex():
+    if isinstance(sigma, Tensor) and sigma.ndim == 4 and clean.ndim == 4 and not clean.is_complex():
         levels = check_sigma_map(sigma, clean)
     else:
         levels = check_sigma(sigma, len(clean), clean).reshape(-1, *[1] * (clean.ndim - 1))

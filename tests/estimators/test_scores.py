@@ -280,7 +280,7 @@ def test_bad_input():
         poisson(noise="gamma")(0 * y, 5.0)
     with pytest.raises(ValueError, match=r"only 0 and 1, got 0\.5"):
         poisson(noise="bernoulli")(y / 2, 1.0)
-    with pytest.raises(ValueError, match="a map of sigma must be of shape"):
+    with pytest.raises(ValueError, match="or a map of shape"):
         poisson(noise="gaussian")(y, torch.ones(1, 1, 4, 5).double())
 
 
