@@ -79,6 +79,8 @@ def explain(
     net = load_network(network)
     picture = read_picture(image, 1 if gray else None)
     known = training_images(images, crop=crop, count=count, channels=picture.shape[1])
+    if image.resolve().is_relative_to(Path(images).resolve()):
+        click.echo(f"lemmse: {image} lies among the training images: ask about one that is held out as well", err=True)
     patch_size, padding = _like_network(net, picture.shape[1], patch_size, padding, sigma)
     est = LocalEquivariantMMSE(known, Denoising(), patch_size=patch_size, padding=padding)
     writable_folder(output, "folder of the report")  # before the long work, and after what bad input ends

@@ -35,15 +35,27 @@ def training_images(source: str, *, crop: int | None, count: int | None, channel
         ValueError: for what `load_images` refuses, and for a single image.
     """
     try:
-        images = load_images(source, size=crop, channels=channels, crops=crop is not None and source not in DATASETS)
+        images = _at_most(
+            count, source, size=crop, channels=channels, crops=crop is not None and source not in DATASETS
+        )
     except DifferentSizes:
         log.info("the images of %r differ in size: crops of %d x %d pixels are cut from them", source, CROP, CROP)
-        images = load_images(source, size=CROP, channels=channels, crops=True)
+        images = _at_most(count, source, size=CROP, channels=channels, crops=True)
     if len(images) < 2:
         raise ValueError(
             f"{source!r} holds one training image, but a formula needs at least 2: add images, or cut crops (--crop)"
         )
-    return images if count is None else images[:count]
+    return images
+
+
+def _at_most(count: int | None, source: str, *, size: int | None, channels: int, crops: bool) -> Tensor:
+    """The first `count` images of `load_images`, which then reads no more than it has to, or all if there are fewer."""
+    try:
+        return load_images(source, count=count, size=size, channels=channels, crops=crops)
+    except DifferentSizes:
+        raise
+    except ValueError:  # there are fewer, or something else is wrong, which is raised again
+        return load_images(source, size=size, channels=channels, crops=crops)
 
 
 def check_level(sigma: float, what: str = "sigma") -> float:

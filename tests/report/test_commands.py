@@ -110,6 +110,19 @@ def test_bad_input_is_one_line_and_exit_code_2(files, monkeypatch, capsys, words
     assert not out
 
 
+def test_a_picture_among_the_training_images_is_named(files, monkeypatch, capsys):
+    words = EXPLAIN.replace("picture.png", "many/0.png") + " --sigmas 0.4 --count 4 -o made"
+    code, _, errors = run(monkeypatch, capsys, words)
+    assert code == 0
+    assert "many/0.png lies among the training images" in errors
+
+
+def test_no_more_training_images_are_read_than_there_are_and_are_asked_for(files):
+    assert len(training_images("many", crop=10, count=7, channels=1)) == 7
+    every = training_images("many", crop=10, count=None, channels=1)
+    assert torch.equal(training_images("many", crop=10, count=10**6, channels=1), every)
+
+
 def test_a_network_without_a_field_needs_a_patch_size(files, monkeypatch, capsys):
     (files / "own_network.py").write_text("def mean(z):\n    return z - z.mean((2, 3), keepdim=True)\n")
     code, _, errors = run(monkeypatch, capsys, EXPLAIN.replace("net.pt", "own_network:mean"))
