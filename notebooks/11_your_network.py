@@ -347,7 +347,7 @@ row_of_whole = found.margins.iloc[0]
 margin_of_whole = figures.plus_minus(row_of_whole.margin, row_of_whole.error)
 show_answer(f"""For the network that is told the noise level: {told.answer[0].lower()}{told.answer[1:]} For the blind
 network: {blind.answer[0].lower()}{blind.answer[1:]} On the whole photograph, at $\\sigma = {shown:g}$, the margin of
-the first network over the nearest control, {row_of_whole.control}, is {margin_of_whole} dB. From $\\sigma =
+the first network over the nearest control, '{row_of_whole.control}', is {margin_of_whole} dB. From $\\sigma =
 {judged[0]:g}$ on, the formula explains {100 * least_explained:.0f} % or more of its squared error on the pieces. This
 is about {len(pictures)} photographs in color that were held out, {count} crops of {size} x {size} pixels, and networks
 with zero padding and a receptive field of {measured.receptive_field} x {measured.receptive_field} pixels.""")
