@@ -198,7 +198,9 @@ for turn, (sigma, y, own, cost) in enumerate(panels):
         titles = ["truth", "measurement", "weight of the true σ", "|blind − known|"]
         contents = [test[picture], y[picture], own[picture][None].float(), cost[picture] / brightest]
         for axis, image, title in zip(line, contents, titles, strict=True):
-            figures.draw_image(axis, image, title=title if turn == 0 and picture == 0 else "")
+            figures.draw_image(axis, image)
+            if turn == 0 and picture == 0:
+                axis.set_title(title, fontsize=9)
         line[0].set_ylabel(f"σ = {sigma:g}")
 show_figure(
     figure,

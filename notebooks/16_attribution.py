@@ -260,8 +260,8 @@ for line, (name, case) in zip(axes, cases.items(), strict=True):
     guess, change = pictures[name, highest]
     most = float(guess.mean(0).abs().max())
     figures.draw_image(line[0], case.truth[0], title="truth")
-    figures.draw_image(line[1], guess.mean(0).float(), title="formula: change", limits=(-most, most))
-    figures.draw_image(line[2], change.mean(0), title="networks: change", limits=(-most, most))
+    figures.draw_image(line[1], guess.mean(0).float(), title="predicted", limits=(-most, most))
+    figures.draw_image(line[2], change.mean(0), title="observed", limits=(-most, most))
     line[2].set_xlabel(f"white: +{most:.3f}", fontsize=8)
     line[3].plot(guess.flatten(), change.flatten(), ".", markersize=2, color="#0072B2", alpha=0.5)
     ends = [float(guess.min()), float(guess.max())]
@@ -294,17 +294,19 @@ largest = float(cases[general].found[shown].image_shares.mean(0).max())
 sharing = float(cases[general].found[shown].effective_images.mean())
 judged = table[(table["removed"] == "top") & (table["sigma"] >= claimed_from)]
 small = of.loc[(recites, "top", shown)]
-show_answer(f"""The formula names the teachers exactly; what networks forget it predicts at large noise only. Asked
-about {recites}, the image itself has a share of {100 * float(own[0]):.0f} % at σ = {shown:g}. Asked about {general},
-no image has a share above {100 * largest:.1f} %, and some {sharing:.0f} images share each pixel. From σ =
-{claimed_from:g} on, where the networks are near the formula, removing the {100 * share:.0f} % of the images with the
-largest shares changes the networks as predicted, with a correlation of {judged["correlation"].min():.2f} to
-{judged["correlation"].max():.2f} (mean over {seeds} seeds; {judged["least"].min():.2f} to {judged["most"].max():.2f}
-for a single one), where the affine filter reaches {judged["affine"].min():.2f} to {judged["affine"].max():.2f}. At σ
-= {shown:g} the networks of this size recite much less than the formula: it would change by {small["predicted"]:.3f}
-without the teachers of {recites}, the networks change by {small["observed"]:.3f}, no more than another seed does
-({small["spread"]:.3f}), with a correlation of {small["correlation"]:.2f}. This is about one image each, networks of
-{network_size} size and P = {P}.""")
+spread_text = "no more than" if small["observed"] <= small["spread"] else "more than"
+show_answer(f"""The formula names the teachers exactly; what networks forget, it predicts at large noise only. Asked
+about one of N = {few} training images at σ = {shown:g}, the image itself has a share of {100 * float(own[0]):.0f} %.
+Asked about a test image with N = {many}, no image has a share above {100 * largest:.1f} %, and some {sharing:.0f}
+images share each pixel. From σ = {claimed_from:g} on, where the networks are near the formula, training without the
+{100 * share:.0f} % of the images with the largest shares changes the networks as predicted, with a correlation of
+{judged["correlation"].min():.2f} to {judged["correlation"].max():.2f} (mean over {seeds} seeds;
+{judged["least"].min():.2f} to {judged["most"].max():.2f} for a single one), where the affine filter reaches
+{judged["affine"].min():.2f} to {judged["affine"].max():.2f}. At σ = {shown:g} networks of this size recite much less
+than the formula: asked about the training image, the formula would change by {small["predicted"]:.3f} without its
+teachers, the networks change by {small["observed"]:.3f}, {spread_text} another seed changes ({small["spread"]:.3f}),
+and the correlation is {small["correlation"]:.2f}, where the affine filter has {small["affine"]:.2f}. This is about
+one image each, networks of {network_size} size and P = {P}.""")
 
 # %% tags=["hide-input"]
 for case in cases.values():
