@@ -49,6 +49,7 @@ def border_reach(changes: dict[tuple[str, str], list[float]], patch_size: int) -
             axis.plot([max(value, _FLOOR) for value in values], label=name, markersize=5, **style(name, turn))
         axis.axvline(patch_size // 2 - 0.5, color="#444444", linewidth=1, linestyle=":")
         axis.set(yscale="log", title=f"padding: {padding}", xlabel="distance from the border (pixels)")
+        axis.set_xticks(range(0, max(len(values) for values in changes.values()), 2))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("change (image range 0 to 1)")
     legend_below(figure)
