@@ -174,7 +174,7 @@ for axis in axes[-1]:
 figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
 show_figure(
     figure,
-    name="fig-floor",
+    name="fig-floor-and-ceiling",
     caption=f"""The least risk of all local and equivariant maps lies in the gray band, whatever the network. Floor and
     ceiling come from the training images alone, at most {queries} of them drawn at random; stars are {tested} test
     images that neither knows. Bars are standard errors. Where the ceiling is lowest is the patch size to choose.""",
