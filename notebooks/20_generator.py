@@ -23,8 +23,8 @@
 #
 # The best denoiser is known in closed form for each of three classes of functions, and with it the generator.
 # [MMSE](../theory.md) may do anything, E-MMSE commutes with translations, and LE-MMSE is also local: it sees a patch of
-# $P \times P$ pixels. Kamb and Ganguli showed that the last one predicts what convolutional diffusion models draw
-# {cite}`kamb2024analytic`.
+# $P \times P$ pixels. [Kamb and Ganguli](https://arxiv.org/abs/2412.20292) showed that the last one predicts what
+# convolutional diffusion models draw.
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
