@@ -11,36 +11,27 @@ outputs and derivatives alone:
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lemmse.checks import check_count, check_images, check_positive
+from lemmse.networks.borders import EQUAL, border_rule, equivariance_errors
+from lemmse.networks.calling import Net, Restorer, accepts_sigma, checked, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.8)  # noise levels at which the effective window is measured
 SIDES = (24, 48, 96, 192)  # of the random images: the first that a network accepts and that its field does not fill
-EQUAL = 1e-4  # relative difference below which two outputs count as equal in float32
 _INPUTS = 4  # random images a measurement: a rectifier that is off for one is on for another
 _MARGIN = 2  # pixels: a field that leaves fewer free is taken for the whole image
 _POSITIONS = 4  # neighboring output pixels: a network with strides treats them differently
 
-Net = Callable[..., Tensor]
-Restorer = Callable[[Tensor, float], Tensor]
-
 _WHOLE_IMAGE = (nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm, nn.AdaptiveAvgPool2d)
-_PADDINGS = {
-    "reflection_pad2d": "reflect",
-    "replication_pad2d": "replicate",
-    "constant_pad_nd": "zeros",
-}
 
 
 @dataclass(frozen=True)
@@ -177,7 +168,7 @@ def probe(
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     takes_sigma = accepts_sigma(net)
     restore = checked(net, takes_sigma)
-    place = _place(net)
+    place = place_of(net)
     side, rows, columns = _field(restore, channels, sigma, generator, place)
     whole = max(rows[1] - rows[0], columns[1] - columns[0]) + 1 >= side - _MARGIN
     radius = side // 4 if whole else max(-rows[0], rows[1], -columns[0], columns[1])
@@ -185,10 +176,10 @@ def probe(
     z = _noisy(_smooth(_INPUTS, channels, side, generator), sigma, generator).to(**place)
     with torch.no_grad():
         x_hat = restore(z, sigma)
-        inside, border_error = _equivariance(restore, z, x_hat, sigma, radius)
+        inside, border_error = equivariance_errors(restore, z, x_hat, sigma, radius)
         alone = torch.cat([restore(part, sigma) for part in z.split(1)])
         changed = takes_sigma and _differ(restore(z, 2 * sigma), x_hat)
-        border = "none" if radius == 0 else _border(restore, z, x_hat, sigma, radius, circular=border_error < EQUAL)
+        border = "none" if radius == 0 else border_rule(restore, z, x_hat, sigma, radius, circular=border_error < EQUAL)
     return Probe(
         receptive_field=None if whole else 2 * radius + 1,
         rows=rows,
@@ -202,78 +193,6 @@ def probe(
         depends_on_batch=_differ(alone, x_hat),
         effective_window=_window(restore, z if images is None else images, sigmas, images is None, generator, place),
     )
-
-
-def accepts_sigma(net: Net) -> bool:
-    """Whether a network is called as `net(z, sigma)`, not as `net(z)`, by its signature."""
-    if not callable(net):
-        raise ValueError(f"net must be a torch.nn.Module or a function, got {type(net).__name__}")
-    function = net.forward if isinstance(net, nn.Module) and not isinstance(net, torch.jit.ScriptModule) else net
-    if isinstance(net, torch.jit.ScriptModule):
-        scripted: Any = net.forward  # a script method
-        return len(scripted.schema.arguments) > 2  # self and z come first
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return False
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
-
-
-def checked(net: Net, takes_sigma: bool | None = None) -> Restorer:
-    """A network as a function of z and sigma whose output is checked: a finite image of the size of z.
-
-    Args:
-        net: A network or function of z, or of z and sigma.
-        takes_sigma: Whether it takes sigma; default: by its signature.
-
-    Returns:
-        A function `(z, sigma) -> x_hat` that raises ValueError, in one line, where the network fails.
-
-    Raises:
-        ValueError: If the network is in training mode or cannot be called.
-    """
-    takes_sigma = accepts_sigma(net) if takes_sigma is None else takes_sigma
-    if isinstance(net, nn.Module) and net.training and _has_modes(net):
-        raise ValueError("net is in training mode, in which its output is random or depends on the batch: net.eval()")
-
-    def restore(z: Tensor, sigma: float) -> Tensor:
-        try:
-            x_hat = net(z, sigma) if takes_sigma else net(z)
-        except KeyboardInterrupt:
-            raise
-        except Exception as error:  # whatever a user's network raises
-            reason = (str(error).strip().splitlines() or [""])[0][:160]
-            raise ValueError(
-                f"net raises {type(error).__name__} for an input of shape {tuple(z.shape)}: {reason}"
-            ) from error
-        if not isinstance(x_hat, Tensor):
-            raise ValueError(f"net must return a tensor, got {type(x_hat).__name__}")
-        if x_hat.ndim != 4 or len(x_hat) != len(z) or x_hat.shape[2:] != z.shape[2:]:
-            raise ValueError(
-                f"net must keep the batch, height and width of its input {tuple(z.shape)}, but returned "
-                f"{tuple(x_hat.shape)}"
-            )
-        if not bool(torch.isfinite(x_hat).all()):
-            raise ValueError(f"net returns NaN or infinity for an input of shape {tuple(z.shape)}")
-        return x_hat
-
-    return restore
-
-
-def _has_modes(net: nn.Module) -> bool:
-    """Whether some layer of the network acts differently in training mode."""
-    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    return any(isinstance(layer, kinds) for layer in net.modules())
-
-
-def _place(net: Net) -> dict[str, Any]:
-    """Device and dtype of the parameters of a network; those of a function are the CPU and float32."""
-    tensors = [*net.parameters(), *net.buffers()] if isinstance(net, nn.Module) else []
-    for tensor in tensors:
-        if tensor.is_floating_point():
-            return {"device": tensor.device, "dtype": tensor.dtype}
-    return {"device": torch.device("cpu"), "dtype": torch.float32}
 
 
 def _smooth(count: int, channels: int, side: int, generator: torch.Generator) -> Tensor:
@@ -373,56 +292,6 @@ def _changes(restore: Restorer, z: Tensor, sigma: float, row: int, column: int) 
         last = next((i for i in range(side - 1, at, -1) if depends((axis >= i).expand(side, side))), at)
         reach[name] = (axis >= first) & (axis <= last)
     return (reach["rows"] & reach["columns"]).cpu()
-
-
-def _equivariance(restore: Restorer, z: Tensor, x_hat: Tensor, sigma: float, radius: int) -> tuple[float, float]:
-    """Relative root mean square of `x_hat(T_g z) - T_g x_hat(z)` far from the border and near it."""
-    side, spread = z.shape[-1], max(float(x_hat.std()), 1e-12)
-    errors_inside, errors_border = [], []
-    for shift in ((1, 0), (0, 1), (3, 2)):
-        difference = (restore(z.roll(shift, (-2, -1)), sigma) - x_hat.roll(shift, (-2, -1))).square().mean((0, 1))
-        inside = torch.zeros(side, side, dtype=torch.bool, device=z.device)
-        inside[radius + shift[0] : side - radius, radius + shift[1] : side - radius] = True
-        errors_inside.append(difference[inside].mean() if bool(inside.any()) else difference.mean())
-        errors_border.append(difference[~inside].mean() if bool((~inside).any()) else difference.new_zeros(()))
-    inside_error, border_error = (
-        float(torch.stack(errors).mean().sqrt()) / spread for errors in (errors_inside, errors_border)
-    )
-    return inside_error, border_error
-
-
-class _Paddings(TorchDispatchMode):
-    """Records how the operations that run pad their inputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kinds: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._schema.name.split("::")[-1]
-        if name in _PADDINGS:
-            self.kinds.add(_PADDINGS[name])
-        if "convolution" in name and any(p > 0 for p in args[4]):
-            self.kinds.add("zeros")
-        return func(*args, **(kwargs or {}))
-
-
-def _border(restore: Restorer, z: Tensor, x_hat: Tensor, sigma: float, radius: int, *, circular: bool) -> str:
-    """The border rule, from outputs: what is the same near the border and far from it, and by which padding.
-
-    A circular network commutes with circular shifts at every pixel. Among the others, one that continues the image by
-    its own values (reflection, replication) maps a constant image to a constant; zeros show at the border.
-    """
-    if circular:
-        return "circular"
-    with _Paddings() as seen:
-        flat = restore(torch.full_like(z[:1], 0.5), sigma)
-    kinds = seen.kinds
-    level = flat[..., flat.shape[-2] // 2, flat.shape[-1] // 2][..., None, None]
-    keeps_constants = float((flat - level).abs().max()) <= EQUAL * max(float(x_hat.std()), 1e-12)
-    if keeps_constants:
-        return kinds.pop() if len(kinds) == 1 and kinds <= {"reflect", "replicate"} else "other"
-    return "zeros" if kinds <= {"zeros"} else "other"
 
 
 def _statistics(net: Net) -> tuple[str, ...]:

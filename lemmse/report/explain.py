@@ -28,7 +28,8 @@ from lemmse.analysis.surprisal import deciles, surprisal_map
 from lemmse.checks import check_batch, check_count, check_generator, check_patch_size, check_positive, shown
 from lemmse.estimators.blind import BlindMMSE
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
-from lemmse.networks.probe import checked, probe
+from lemmse.networks.calling import checked
+from lemmse.networks.probe import probe
 from lemmse.report.explanation import Explanation
 
 if TYPE_CHECKING:

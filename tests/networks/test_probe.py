@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 import lemmse
-from lemmse.networks.probe import EQUAL
+from lemmse.networks.borders import EQUAL
 
 
 def conv_stack(kernels: list[int], padding_mode: str, channels: int = 1, seed: int = 0) -> nn.Module:
