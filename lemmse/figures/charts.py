@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lemmse.analysis.evaluate import FORMULA
 from lemmse.figures.maps import COUNT, PATCH, short
-from lemmse.figures.style import style
+from lemmse.figures.style import control_styles, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ def control_chart(frame: pd.DataFrame, networks: Iterable[str], controls: Iterab
         controls: their names.
     """
     rows = frame[frame["one"].isin(list(networks))]
-    looks = {name: style(name, turn) for turn, name in enumerate([*controls, FORMULA], 1)}
+    looks = control_styles(controls)
     looks[FORMULA] = looks[FORMULA] | {"linewidth": 3.0}
     return _line_chart(rows, "psnr", "other", looks, "PSNR to the networks (dB)")
 

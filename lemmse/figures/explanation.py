@@ -12,7 +12,7 @@ from lemmse.analysis.evaluate import FORMULA, TRUTH
 from lemmse.analysis.explanation import NETWORK
 from lemmse.figures.lines import legend_below, sigma_axis
 from lemmse.figures.pictures import draw_image
-from lemmse.figures.style import STYLES, new_figure, style
+from lemmse.figures.style import STYLES, control_styles, new_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +29,10 @@ def nearest_lines(distances: pd.DataFrame, margins: pd.DataFrame) -> Figure:
     """
     names = [name for name in dict.fromkeys(distances["other"]) if name != FORMULA]
     figure, ((left, right),) = new_figure(1, 2, 6.8, 4.3)
-    for turn, name in enumerate([*names, FORMULA], 1):
+    for name, look in control_styles(names).items():
         line = distances[distances["other"] == name].sort_values("sigma")
         width = 3.0 if name == FORMULA else 1.2
-        left.plot(line["sigma"], line["psnr"], label=name, markersize=5, linewidth=width, **style(name, turn))
+        left.plot(line["sigma"], line["psnr"], label=name, markersize=5, linewidth=width, **look)
     look = {**STYLES[FORMULA], "markersize": 5, "capsize": 3}
     right.axhline(0, color="#444444", linewidth=1)
     right.errorbar(margins["sigma"], margins["margin"], margins["error"], **look)

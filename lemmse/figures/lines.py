@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from lemmse.analysis.evaluate import FORMULA
-from lemmse.figures.style import STYLES, new_figure, style
+from lemmse.figures.style import STYLES, control_styles, new_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +62,10 @@ def control_lines(frame: pd.DataFrame, networks: Iterable[str], controls: Iterab
     figure, axes = new_figure(1, len(splits), 3.1 * len(splits), 4.2, sharey=True)
     for axis, split in zip(axes[0], splits, strict=True):
         part = rows[rows["split"] == split]
-        for turn, name in enumerate([*rivals, FORMULA], 1):
+        for name, look in control_styles(rivals).items():
             mean = part[part["other"] == name].groupby("sigma")["psnr"].mean()
             width = 3.0 if name == FORMULA else 1.2
-            axis.plot(mean.index, mean, label=name, markersize=5, linewidth=width, **style(name, turn))
+            axis.plot(mean.index, mean, label=name, markersize=5, linewidth=width, **look)
         axis.set_title(f"{split} images")
         sigma_axis(axis, part["sigma"], level)
     axes[0][0].set_ylabel("PSNR to the networks (dB)")

@@ -6,6 +6,7 @@ Figures have a white ground of their own, so that they read in dark mode too.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,6 +54,18 @@ def style(name: str, turn: int = 0) -> dict[str, Any]:
     if first in STYLES and number.isdigit():
         return STYLES[first] | REPEATS[int(number) % len(REPEATS)]
     return STYLES.get(name, OTHERS[turn % len(OTHERS)])
+
+
+def control_styles(controls: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """How the formula and the controls beside it are drawn, by name: no two in one color, the formula last.
+
+    Args:
+        controls: their names; those without a look of their own take turns, without the color of the formula.
+    """
+    names = list(controls)
+    unnamed = [name for name in names if name not in STYLES]
+    turns = {name: 1 + number % (len(OTHERS) - 1) for number, name in enumerate(unnamed)}
+    return {name: style(name, turns.get(name, 0)) for name in [*names, "formula"]}
 
 
 def new_figure(rows: int, cols: int, width: float, height: float, **options: Any) -> tuple[Figure, list[list[Axes]]]:
