@@ -8,7 +8,7 @@
 # # Any target, any loss
 #
 # **Question.** A network need not be trained on the squared error, and need not return the image that was measured.
-# Does the formula also say what a network does that was trained on the absolute error? Does it color gray pictures? And
+# Does the formula also say what a network does that was trained on the absolute error, or to color a gray picture? And
 # can one trust the intervals that it gives for each pixel?
 
 # %% [markdown] tags=["answer"]
