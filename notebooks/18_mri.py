@@ -20,9 +20,10 @@
 # $S = \Pi B B^H \Pi^\top$, the same at every position. The formula compares whitened patches,
 #
 # $$
-# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k],
-# \qquad w_{i,k} \propto \exp\left(-\frac{\big\| S^{-1/2} \left( \Pi_m z - \Pi_k B A x_i \right) \big\|^2}
-# {2 \sigma^2}\right),
+# \begin{gathered}
+# \hat x[m] = \sum_{i,k} w_{i,k}\, x_i[k], \quad w_{i,k} \propto e^{-d_{i,k} / 2 \sigma^2}, \\[1ex]
+# d_{i,k} = \big\| S^{-1/2} \left( \Pi_m z - \Pi_k B A x_i \right) \big\|^2,
+# \end{gathered}
 # $$
 #
 # with $S^{-1/2}$ on the range of $S$. The *agnostic* input is $z = F^H y$: it fills in zeros for what was not measured

@@ -87,7 +87,7 @@ def _page_text(output: Any) -> str | None:
             return picture + (_chart(about["name"], about["chart"]) if "chart" in about else "")
         case "table":
             table = "".join(data["text/markdown"])
-            return f"```{{table}} {about['caption']}\n:name: {about['name']}\n\n{table}\n```"
+            return f"~~~{{table}} {about['caption']}\n:name: {about['name']}\n\n{table}\n~~~"  # may quote `code`
         case "caption" | "answer":
             return ""
         case _:

@@ -69,12 +69,12 @@ def test_figures_are_files_of_the_book():
 
 
 def test_a_table_is_numbered_and_other_outputs_stay():
-    table = output({"kind": "table", "name": "tab-a", "caption": "Rows."}, text_markdown="| a |\n|--:|\n| 1 |")
+    table = output({"kind": "table", "name": "tab-a", "caption": "Rows of `a`."}, text_markdown="| a |\n|--:|\n| 1 |")
     printed = new_output("stream", name="stdout", text="printed")
     sentence = new_output("execute_result", {"text/markdown": "It is $1$."}, execution_count=1)
     cells = page(new_code_cell("x", outputs=[printed, table, sentence])).cells
     assert cells[0].outputs == [printed]
-    assert cells[1].source == "```{table} Rows.\n:name: tab-a\n\n| a |\n|--:|\n| 1 |\n```"
+    assert cells[1].source == "~~~{table} Rows of `a`.\n:name: tab-a\n\n| a |\n|--:|\n| 1 |\n~~~"
     assert cells[2].source == "It is $1$."
 
 
