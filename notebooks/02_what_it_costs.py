@@ -144,7 +144,7 @@ show_figure(
     figures.cost_lines([(against_n, "count", "training images N")], "seconds", "seconds for one image"),
     name="fig-cost-n",
     caption=f"""Seconds for one image of {size} x {size} pixels against the number $N$ of training images, at $P =
-    {patch_size}$ and $\\sigma = {sigma:g}$: medians of {repeats} turns. The baseline is slow, so it is measured with
+    {patch_size}$ and $\\sigma = {sigma:g}$: the least of {repeats} turns. The baseline is slow, so it is measured with
     few training images. Below the dotted line, the roofline, no program that computes every exponential can be.""",
     alt="Seconds against the number of training images: straight lines, the baseline far above the engine.",
 )

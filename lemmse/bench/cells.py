@@ -1,10 +1,10 @@
 """`lemmse bench`: how fast the engines are, against a straightforward baseline, the roofline and float64.
 
 A cell (`Case`) is one family, data set, patch size, noise level and number of queries. Engine and baseline
-(`lemmse.bench.baselines`) take turns and the medians are kept. The baseline, whose speed does not depend on their
-number, gets fewer training images, so rates are compared, not times: pairs of query and training patches a second, all
-that the formula sums over, whether they compete, matter, or are skipped. Memory and the first call, which compiles, are
-taken in fresh processes.
+(`lemmse.bench.baselines`) take turns, and the least time of each is kept, because other work on the machine only adds
+to it. The baseline, whose speed does not depend on their number, gets fewer training images, so rates are compared, not
+times: pairs of query and training patches a second, all that the formula sums over, whether they compete, matter, or
+are skipped. Memory and the first call, which compiles, are taken in fresh processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -169,7 +168,7 @@ def measure(case: Case, roofline: float, *, repeats: int = REPEATS, fresh: bool 
     calls = {name: solver(case, name, images[:count]) for name, count in counts.items()}
     given = {name: case.piece(y) if name == BASELINE else y for name in counts}
     repeats = 1 if case.side else repeats  # minutes
-    spent = medians({name: partial(call, given[name]) for name, call in calls.items()}, y.device, repeats)
+    spent = least_seconds({name: partial(call, given[name]) for name, call in calls.items()}, y.device, repeats)
     rates = {name: case.pairs(counts[name], given[name].shape[-1]) / spent[name] for name in counts}
     rows = []
     for name, count in counts.items():
@@ -195,10 +194,12 @@ def measure(case: Case, roofline: float, *, repeats: int = REPEATS, fresh: bool 
     return rows
 
 
-def medians(calls: dict[str, Callable[[], object]], device: torch.device, repeats: int = REPEATS) -> dict[str, float]:
-    """The median time of each call, in seconds: after one turn that warms up, each is called in each of the turns."""
+def least_seconds(
+    calls: dict[str, Callable[[], object]], device: torch.device, repeats: int = REPEATS
+) -> dict[str, float]:
+    """The least time of each call, in seconds: after one turn that warms up, each is called in each of the turns."""
     turns = [{name: seconds(call, device) for name, call in calls.items()} for _ in range(repeats + 1)]
-    return {name: statistics.median(turn[name] for turn in turns[1:]) for name in calls}
+    return {name: min(turn[name] for turn in turns[1:]) for name in calls}
 
 
 @cache

@@ -23,10 +23,10 @@ from lemmse.bench.cells import (
     SIGMAS,
     Case,
     in_fresh_process,
+    least_seconds,
     load,
     make_estimator,
     measure,
-    medians,
 )
 from lemmse.bench.machine import describe, exponentials_per_second, peak_megabytes
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
@@ -187,7 +187,7 @@ def independence_of_patch_size(cases: list[Case]) -> Check:
 def _ratio_of_patch_sizes(case: Case, least: int, most: int) -> float:
     images, y = load(case)
     few, many = (make_estimator(replace(case, patch_size=p), images) for p in (least, most))
-    spent = medians({"few": lambda: few(y, case.sigma), "many": lambda: many(y, case.sigma)}, y.device)
+    spent = least_seconds({"few": lambda: few(y, case.sigma), "many": lambda: many(y, case.sigma)}, y.device)
     return spent["many"] / spent["few"]
 
 
@@ -200,7 +200,7 @@ def cost_of_sources(case: Case) -> Iterator[Check]:
         "posterior": lambda: estimator.posterior(y, case.sigma),
         "sources": lambda: estimator.posterior(y, case.sigma, top_k=TOP_K),
     }
-    spent = medians(calls, y.device)
+    spent = least_seconds(calls, y.device)
     yield Check(f"time of the posterior over the mean, {case.family}", spent["posterior"] / spent["mean"], 1.5)
     yield Check(f"time with top_k = {TOP_K} over the mean, {case.family}", spent["sources"] / spent["mean"], 2.0)
 
