@@ -292,15 +292,16 @@ for split, truth in wanted_colors.items():
     for sigma in sigmas:
         y = physics.measure(in_channels(truth, 1), sigma, generator=noise)
         row = {"split": split, "sigma": sigma, "group": groups[split]}
-        estimates = {name: painter(y, sigma) for name, painter in painters.items()}
-        for name, estimate in estimates.items():
+        by_network = colorist(y, sigma)
+        for name, painter in painters.items():
+            estimate = painter(y, sigma)
             row[name] = psnr(estimate, truth)
-        for name in ("formula", "tinted gray"):
-            row[f"network to {name}"] = psnr(estimates["network"], estimates[name])
+            row[f"to {name}"] = psnr(by_network, estimate)
         rows.append(pd.DataFrame(row))
 color_errors = pd.concat(rows, ignore_index=True)
-color_errors["gain"] = color_errors["formula"] - color_errors["tinted gray"]
-color_errors["margin"] = color_errors["network to formula"] - color_errors["network to tinted gray"]
+found = color_errors
+found["gain"] = found["formula"] - found["tinted gray"]
+found["margin"] = found["to formula"] - found["to tinted gray"]
 
 # %% tags=["hide-input"]
 gains = means_by_group(color_errors, "gain", ["split", "sigma"], generator=resampling).set_index(["split", "sigma"])
