@@ -109,7 +109,7 @@ def test_every_other_command_is_run_somewhere():
     assert not unknown
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)  # some fifty runs, two at a time
 def test_every_run_of_the_pages_is_written(checkout):
     """With a changed parameter a claim may fail; it is reported, the notebook is written, and the exit code is 0."""
     possible = [c for c in RUNS if "fashion_mnist" not in c or is_here("fashion_mnist")]
