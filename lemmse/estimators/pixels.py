@@ -42,6 +42,7 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numba", "triton", "torch")
+    form: ClassVar[dict[str, bool]] = {}  # how an engine compares pixels, where not by squared differences
 
     def __init__(
         self,
@@ -108,10 +109,11 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
         exclude: Tensor | None = None,
     ) -> SoftmaxState:
         """As `Features.accumulate`."""
+        queries, keys = self._compared_pixels(queries, z, t.dtype)
         return engine.accumulate(
             state,
-            queries.to(t.dtype),
-            (self.framed(z / self.scale) * self.mask).to(t.dtype),
+            queries,
+            keys,
             self.framed(t - CENTER),
             scale,
             patch_size=self.patch_size,
@@ -119,7 +121,12 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
             key_strata=self.strata,
             first_image=first,
             exclude=exclude,
+            **self.form,
         )
+
+    def _compared_pixels(self, queries: Tensor, z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Queries and keys as an engine takes them, the keys from training images z; dtype is that of the targets."""
+        return queries.to(dtype), (self.framed(z / self.scale) * self.mask).to(dtype)
 
     def rows(self, state: SoftmaxState) -> SoftmaxState:
         """The rows of the pixels that are not in the frame."""

@@ -12,10 +12,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lemmse.engines.contracts import BoxEngine
 from lemmse.engines.plain.box import box_sum
 from lemmse.engines.state import SoftmaxState
-from lemmse.estimators.features import CENTER, Shape
+from lemmse.estimators.features import Shape
 from lemmse.estimators.pixels import PixelFeatures
 from lemmse.estimators.scores import QueryTerms, Score
 from lemmse.physics.preinverse import DiagonalPreInverse
@@ -30,6 +29,7 @@ class ScoredPixelFeatures(PixelFeatures):
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numba", "torch")
+    form: ClassVar[dict[str, bool]] = {"bilinear": True}
 
     def __init__(
         self,
@@ -55,31 +55,9 @@ class ScoredPixelFeatures(PixelFeatures):
         query = self.score.query(z, level)
         return self.framed(query.terms), query.scale
 
-    def accumulate(
-        self,
-        engine: BoxEngine,
-        state: SoftmaxState,
-        queries: Tensor,
-        z: Tensor,
-        t: Tensor,
-        scale: Tensor,
-        first: int,
-        exclude: Tensor | None = None,
-    ) -> SoftmaxState:
-        """As `Features.accumulate`."""
-        return engine.accumulate(
-            state,
-            queries,
-            self.framed(self.score.keys(z)),
-            self.framed(t - CENTER),
-            scale,
-            patch_size=self.patch_size,
-            query_strata=self.query_strata,
-            key_strata=self.strata,
-            first_image=first,
-            exclude=exclude,
-            bilinear=True,
-        )
+    def _compared_pixels(self, queries: Tensor, z: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """As `PixelFeatures._compared_pixels`: the terms of queries and keys, in float64."""
+        return queries, self.framed(self.score.keys(z))
 
     def normalized(self, state: SoftmaxState, z: Tensor, level: Tensor) -> SoftmaxState:
         """As `Features.normalized`: adds the sum of n(y) over the window to the logits."""
