@@ -72,7 +72,7 @@ class Preset:
 
 def agreement_cells(size: str) -> list[Cell]:
     """Cells of networks against the formula and all controls, the most telling first."""
-    fashion = Cell("agreement", "fashion_mnist", 10_000, 1, "denoising", 5, "PatchMLP", size)
+    fashion = Cell("agreement", "fashion_mnist", 10_000, 1, "denoising", 5, "PatchMLP", size, "inverse_error")
     cifar = replace(fashion, data="cifar10", count=8_000, channels=3)
     faces = replace(fashion, data="lfw", count=4_500, channels=3)
     deeper = ["ResNet", "UNet"]
@@ -87,12 +87,12 @@ def agreement_cells(size: str) -> list[Cell]:
 
 def small_noise_cells() -> list[Cell]:
     """Cells that vary one thing at a time: weighting, capacity, number of images, patch size; all record the steps."""
-    base = Cell("small noise", "fashion_mnist", 2_000, 1, "denoising", 5, "PatchMLP")
-    weighted = replace(base, weighting="inverse_error")
-    capacity = [replace(weighted, size=size) for size in ("tiny", "medium")]
-    images = [replace(weighted, count=count) for count in (500, 10_000)]
-    windows = [replace(weighted, patch_size=patch_size) for patch_size in (3, 7)]
-    return [base, weighted, *capacity, *images, *windows]
+    base = Cell("small noise", "fashion_mnist", 10_000, 1, "denoising", 5, "PatchMLP", "small", "inverse_error")
+    uniform = replace(base, weighting="uniform")
+    capacity = [replace(base, size=size) for size in ("tiny", "medium")]
+    images = [replace(base, count=count) for count in (500, 2_000)]
+    windows = [replace(base, patch_size=patch_size) for patch_size in (3, 7)]
+    return [base, uniform, *capacity, *images, *windows]
 
 
 SMALL = Cell("agreement", "photos", 12, 1, "denoising", 3, "PatchMLP")

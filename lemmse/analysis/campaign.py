@@ -160,7 +160,7 @@ def train_in_rounds(
     key = weights_key(cell.architecture, images, physics, patch_size=cell.patch_size, seed=seed, **about)
     done = 0
     for end in schedule.ends:
-        path = cache_folder("campaign") / f"{cell.name}-{key}-{end}.safetensors"
+        path = cache_folder("campaign") / f"{cell.architecture}-{key}-{end}.safetensors"
         if path.exists():
             net = load_weights(path).to(images.device)
         else:
