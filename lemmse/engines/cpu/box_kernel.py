@@ -111,27 +111,18 @@ def _constants_of(bilinear):
 
 
 @jit()
-def _add_row(bilinear, squares, v, q, key, step, t, at, leave):
-    """Add the squares of tile row t and the key row from `at` on to v, and keep them; take kept row `leave`, if any,
-    away.
+def _add_row(bilinear, squares, v, q, key, step, t, at, enter, leave):
+    """Add the squares of tile row t and the key row from `at` on to v, and keep them as row `enter` of the squares;
+    take away those that were kept as row `leave` before, if it is a row.
     """
     width = q.shape[2]
     for w in range(width):
         square = _pixel(bilinear, q, t, w, key, at + w * IMAGES, step)
-        store(squares, (t * width + w) * LANES, square)
+        change = square
         if leave >= 0:
-            square = square - load(squares, (leave * width + w) * LANES)
-        store(v, w * LANES, load(v, w * LANES) + square)
-
-
-@jit()
-def _replace_row(bilinear, v, q, key, step, t, at, leave, leave_at):
-    """As `_add_row`, where squares are not kept but computed again: large tiles would fall out of the cache."""
-    for w in range(q.shape[2]):
-        square = _pixel(bilinear, q, t, w, key, at + w * IMAGES, step)
-        if leave >= 0:
-            square = square - _pixel(bilinear, q, leave, w, key, leave_at + w * IMAGES, step)
-        store(v, w * LANES, load(v, w * LANES) + square)
+            change = change - load(squares, (leave * width + w) * LANES)
+        store(squares, (enter * width + w) * LANES, square)
+        store(v, w * LANES, load(v, w * LANES) + change)
 
 
 @jit()
@@ -226,9 +217,9 @@ def walk(
     columns, top_k = sums.shape[1], top.shape[1]
     channels = columns // 2 - 1
     masked = len(key_labels) > 0
-    wraps = tile_height == height
+    kept = tile_height if tile_height == height else depth  # rows of squares: all, where the window wraps around
     center_row, center_column = depth // 2, span // 2
-    squares = _aligned(tile_height * tile_width * LANES if wraps else 0, sums)
+    squares = _aligned(kept * tile_width * LANES, sums)
     v = _aligned(tile_width * LANES, sums)
     x = _aligned(width * LANES, values)
     acc = _aligned(height * width * columns * IMAGES, values)
@@ -245,19 +236,13 @@ def walk(
                 column = (at[1] + center_column + dx) % key_width
                 for t in range(depth):
                     start = (at[0] + t + dy) % key_height * features * step + first_column * IMAGES
-                    if wraps:
-                        _add_row(bilinear, squares, v, q, key, step, t, start, -1)
-                    else:
-                        _replace_row(bilinear, v, q, key, step, t, start, -1, -1)
+                    _add_row(bilinear, squares, v, q, key, step, t, start, t, -1)
                 for h in range(height):
                     if h > 0 and depth < tile_height:
                         enter, leave = h + depth - 1, h - 1
                         start = (at[0] + enter + dy) % key_height * features * step + first_column * IMAGES
-                        if not wraps:
-                            left = (at[0] + leave + dy) % key_height * features * step + first_column * IMAGES
-                            _replace_row(bilinear, v, q, key, step, enter, start, leave, left)
-                        elif enter < tile_height:
-                            _add_row(bilinear, squares, v, q, key, step, enter, start, leave)
+                        if enter < tile_height:
+                            _add_row(bilinear, squares, v, q, key, step, enter, start, enter % kept, leave % kept)
                         else:
                             _slide_row(squares, v, tile_width, enter - tile_height, leave)
                     _exponents(x, v, reference, -scale2, span, h * width, width, tile_width)
