@@ -70,6 +70,8 @@ def adopted(physics: Any, images: Tensor) -> Physics:
     measure = _measure(physics)
     with torch.no_grad():
         found = _structure(measure, images, linear=callable(getattr(physics, "A_adjoint", None)))
+        if found is None:
+            _check_sides(physics, measure(images[:1]), images)
     return (found or Nonlinear(measure)).to(images.device)
 
 
@@ -136,7 +138,7 @@ def _structure(measure: Callable[[Tensor], Tensor], images: Tensor, *, linear: b
         return None
     if y.shape == x.shape:
         blur = _blur(measure, x)
-        if _same(y, blur.A(x)):
+        if blur is not None and _same(y, blur.A(x)):
             return blur
     if x[0, 0].numel() > LARGEST:
         return None
@@ -145,12 +147,26 @@ def _structure(measure: Callable[[Tensor], Tensor], images: Tensor, *, linear: b
     return found if _same(y, found.to(x.device).A(x)) else None
 
 
-def _blur(measure: Callable[[Tensor], Tensor], x: Tensor) -> Blur:
-    """The circular convolution whose kernel is the response to one bright pixel, no larger than it has to be."""
+def _check_sides(physics: Any, y: Tensor, images: Tensor) -> None:
+    """Raise ValueError unless the measurement of an operator without a known structure has the size of the image."""
+    if y.ndim != 4 or y.shape[2:] != images.shape[2:]:
+        raise ValueError(
+            f"A of {type(physics).__name__} returns measurements of shape {tuple(y.shape)} for images of shape "
+            f"{tuple(images[:1].shape)}: it must keep height and width, or be linear, treat all channels alike, return "
+            f"(Q, C, ...) with the same C, and measure at most {LARGEST:,} pixels"
+        )
+
+
+def _blur(measure: Callable[[Tensor], Tensor], x: Tensor) -> Blur | None:
+    """The circular convolution whose kernel is the response to one bright pixel, no larger than it has to be; None if
+    that pixel is not seen.
+    """
     center = [side // 2 for side in x.shape[2:]]
     impulse = torch.zeros_like(x[:1])
     impulse[..., center[0], center[1]] = 1
     kernel = measure(impulse)[0, 0].cpu()
+    if not bool(kernel.any()):
+        return None
     seen = (kernel.abs() > _SUPPORT * kernel.abs().max()).nonzero()
     for axis, middle in enumerate(center):
         reach = int((seen[:, axis] - middle).abs().max()) if len(seen) else 0

@@ -118,6 +118,16 @@ def test_what_is_not_linear_is_asked_as_it_is():
     assert isinstance(adopted(mixing, X), lemmse.Nonlinear)
 
 
+def test_one_channel_may_be_hidden_where_another_is_seen():
+    """A color filter before the sensor, each pixel seen in one color: linear, but channels are not alike."""
+    filters = torch.zeros(2, 8, 10, dtype=torch.float64)
+    filters[0, ::2], filters[1, 1::2] = 1, 1
+    demosaicing = LinearPhysics(lambda x: filters.to(x) * x, lambda y: filters.to(y) * y)
+    found = adopted(demosaicing, X)
+    torch.testing.assert_close(found.A(X), filters * X)
+    assert lemmse.LocalEquivariantMMSE(X, demosaicing, patch_size=3)(filters * X[:2], 0.2).shape == X[:2].shape
+
+
 def test_a_network_trains_behind_them():
     foreign, ours, _ = PAIRS["inpainting"]
     images = X.float()
@@ -178,7 +188,14 @@ def with_noise(model):
         (lambda: lemmse.MMSE(X, with_noise(PoissonGaussianNoise())), "is PoissonGaussianNoise, but the formulas hold"),
         (lambda: lemmse.MMSE(X, LinearPhysics(lambda x: 3, None)), "must return a measurement for each image"),
         (lambda: noise_level(with_noise(ZeroNoise())), "is ZeroNoise, which has no sigma: pass a number"),
-        (lambda: lemmse.MMSE(X, LinearPhysics(lambda x: x[..., 1:].exp(), None)), "fn must keep the batch, height"),
+        (
+            lambda: lemmse.MMSE(X, LinearPhysics(lambda x: x[..., 1:].exp(), None)),
+            "it must keep height and width, or be lin",
+        ),
+        (
+            lambda: lemmse.MMSE(X, LinearPhysics(lambda x: x.flatten(1)[:, :5], lambda y: y)),
+            r"A of LinearPhysics returns measurements of shape \(1, 5\) for images of shape \(1, 2, 8, 10\)",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(call, message):
