@@ -29,9 +29,9 @@ import torch
 
 from lemmse import LocalEquivariantMMSE, load_images
 from lemmse.analysis import campaign
-from lemmse.analysis.campaign import FLAT, NETWORK, Cell, Schedule
+from lemmse.analysis.campaign import FLAT, Cell, Schedule
 from lemmse.analysis.controls import AFFINE, controls
-from lemmse.analysis.evaluate import FORMULA, Restorer, compare
+from lemmse.analysis.evaluate import FORMULA, NETWORK, Restorer, compare
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.analysis.small_noise import patch_size_formulas
 from lemmse.files import write_atomically

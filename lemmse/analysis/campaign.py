@@ -25,7 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lemmse.analysis.evaluate import FORMULA, TRUTH, Restorer, compare
+from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, Restorer, compare
 from lemmse.analysis.margins import margins
 from lemmse.analysis.small_noise import nearest_patch_sizes
 from lemmse.files import cache_folder, write_atomically
@@ -37,7 +37,6 @@ from lemmse.physics.operators import Physics
 if TYPE_CHECKING:
     import pandas as pd
 
-NETWORK = "network"  # its name in the table of a cell
 FLAT = 0.3  # dB that the last third of the training may gain at most
 
 
@@ -279,7 +278,8 @@ def window_table(results: Path) -> pd.DataFrame:
         results: the folder.
 
     Returns:
-        The columns of `small_noise.nearest_patch_sizes`, with those of `Cell` but network instead of architecture.
+        The columns of `small_noise.nearest_patch_sizes`, with those of `Cell` but network instead of architecture, the
+        name of the cell, and the steps of its training.
     """
     import pandas as pd
 
@@ -290,5 +290,5 @@ def window_table(results: Path) -> pd.DataFrame:
         if sizes:
             about = {name: value for name, value in asdict(cell).items() if name != "architecture"}
             table = nearest_patch_sizes(frame, [NETWORK], cell.patch_size, sizes)
-            tables.append(table.assign(**about, network=cell.architecture, steps=record["steps"]))
+            tables.append(table.assign(**about, cell=cell.name, network=cell.architecture, steps=record["steps"]))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Restorer = Callable[[Tensor, float], Tensor]  # (y, sigma) -> images (Q, C, H, W)
 Name = TypeVar("Name", bound=Hashable)  # of a restorer: a string, or a tuple where one word is not enough
 
-FORMULA, TRUTH = "formula", "truth"
+FORMULA, NETWORK, TRUTH = "formula", "network", "truth"
 DISTANCES = ("network_formula", "network_truth", "formula_truth")
 EQUAL = 100.0  # dB, about the rounding of float32: what a table shows where two images are equal
 

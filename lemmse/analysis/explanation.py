@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from lemmse.analysis.evaluate import EQUAL, FORMULA
+from lemmse.analysis.evaluate import EQUAL, FORMULA, NETWORK
 from lemmse.analysis.margins import SURE
 from lemmse.analysis.uncertainty import bootstrap_by_group
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NETWORK = "network"
 GIVEN = "given"  # the name of the set that consists of the images that were given
 _LARGEST_SQUARE = 16  # pixels
 _SQUARES = 4  # along the shorter side, at least

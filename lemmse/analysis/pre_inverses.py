@@ -19,6 +19,7 @@ from torch import Tensor
 from lemmse.analysis.controls import AFFINE, half_and_double, patch_size_control, with_patch_size
 from lemmse.analysis.evaluate import (
     FORMULA,
+    NETWORK,
     TRUTH,
     BehindPreInverse,
     Restorer,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 AGNOSTIC, PINV = "agnostic", "pseudo-inverse"
 HOLE, BLUR = "centre inpainting", "Gaussian blur"
-NETWORK = "network"
 WITHOUT_NETWORK = [(BLUR, PINV)]  # the noise of its z has hundreds of times the deviation sigma
 
 

@@ -1,4 +1,6 @@
-r"""Small noise: which window a network uses, measured by the patch size whose formula is nearest to it.
+r"""Small noise: which window a network uses there, and what its agreement with the formula depends on.
+
+The effective window is measured by the patch size whose formula is nearest to the network.
 
 **Weights over sigma do not move the minimizer.** A network that is told sigma is trained on
 
@@ -20,11 +22,15 @@ each noise level an equal part of the loss, as in Karras et al., arXiv 2206.0036
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from lemmse.analysis.controls import patch_size_control, with_patch_size
-from lemmse.analysis.evaluate import FORMULA, Restorer
+from lemmse.analysis.evaluate import FORMULA, NETWORK, Restorer, pair_distances, restore_each
+from lemmse.analysis.uncertainty import means_by_group
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 
 if TYPE_CHECKING:
@@ -82,3 +88,78 @@ def nearest_patch_sizes(
         )
         rows.append(about.join(table.add_prefix("P = ")).reset_index())
     return pd.concat(rows, ignore_index=True)
+
+
+def agreement_and_voters(
+    network: Restorer,
+    formula: LocalEquivariantMMSE,
+    sets: Mapping[str, Tensor],
+    sigmas: Iterable[float],
+    *,
+    groups: Mapping[str, Sequence[object]],
+    seed: int,
+) -> pd.DataFrame:
+    """How near a network is to the formula, and how many training patches the formula averages there.
+
+    Where few patches vote for a pixel, the formula looks its answer up; where many do, it is a smooth function of the
+    measurement. The effective number of patches is `1 / sum_{i,k} w_{i,k}^2`.
+
+    Args:
+        network: (y, sigma) to images.
+        formula: the LE-MMSE estimator; its operator measures the images.
+        sets: clean images (Q, C, H, W) by the name of their set.
+        sigmas: noise levels.
+        groups: for each set, what its images were cut from.
+        seed: of the noise.
+
+    Returns:
+        One row for each set, sigma and image, with the columns split, sigma, image, group, psnr (dB, between network
+        and formula) and voters (the geometric mean over pixels of the effective number of patches).
+    """
+    import pandas as pd
+
+    solvers: dict[str, Restorer] = {NETWORK: network, FORMULA: formula}
+    frames = []
+    for restored in restore_each(solvers, formula.physics, sets, sigmas, seed=seed, progress=False):
+        about = {"split": restored.split, "sigma": restored.sigma}
+        distances = pair_distances(restored.estimates, about, groups[restored.split])
+        voters = restored.posteriors[FORMULA].effective_samples.double().log().mean((1, 2)).exp()
+        rows = distances[distances["one"] == NETWORK].assign(voters=voters.tolist())
+        frames.append(rows.drop(columns=["one", "other", "mse"]))
+    return pd.concat(frames, ignore_index=True)
+
+
+def gains(
+    frame: pd.DataFrame, base: str, bands: Mapping[str, tuple[float, float]], *, generator: torch.Generator
+) -> pd.DataFrame:
+    """What each change of the base gains in agreement with its own formula, image by image.
+
+    Args:
+        frame: of `agreement_and_voters` for each training, with a column change that names it.
+        base: the change that the others are compared with.
+        bands: names of bands of noise levels, with the lowest and the highest sigma of each.
+        generator: source of the resampling, on the CPU.
+
+    Returns:
+        One row for each other change and band, with the columns change, band, mean (dB, positive where the network is
+        nearer to the formula than in the base) and error (its standard error).
+
+    Raises:
+        ValueError: if a change was not asked about the same images and noise levels as the base.
+    """
+    import pandas as pd
+
+    key = ["split", "sigma", "image", "group"]
+    table = frame.pivot(index=key, columns="change", values="psnr")
+    if table.isna().any(axis=None):
+        raise ValueError("every change must be asked about the images and noise levels of the base")
+    paired = table.sub(table[base], axis=0).drop(columns=base)
+    parts = []
+    for band, (low, high) in bands.items():
+        levels = paired.index.get_level_values("sigma")
+        inside = paired[(levels >= low) & (levels <= high)].groupby(["split", "image", "group"]).mean()
+        rows = inside.melt(var_name="change", value_name="gain", ignore_index=False).reset_index()
+        parts.append(means_by_group(rows, "gain", ["change"], generator=generator).assign(band=band))
+    order = list(dict.fromkeys(frame["change"]))
+    found = pd.concat(parts, ignore_index=True)
+    return found.sort_values("change", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)

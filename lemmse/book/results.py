@@ -50,6 +50,38 @@ def show_campaign(root: Path | None = None) -> None:
     )
 
 
+def show_windows(root: Path | None = None) -> None:
+    """Show the effective windows of the networks of `benchmarks/campaign.py`, if `results/campaign` holds any.
+
+    Args:
+        root: the checkout, by default the one around the current folder.
+
+    Raises:
+        ValueError: if a table lies there without its record.
+    """
+    from lemmse.analysis.campaign import read_cells, window_table
+
+    results = _results(root)
+    table = window_table(results)
+    if table.empty:
+        return
+    shown = table[(table["split"] == "test") & (table["operator"] == "denoising")]
+    names = {cell.name for cell, _, _ in read_cells(results)} & set(shown["cell"])
+    records = [record for cell, _, record in read_cells(results) if cell.name in names]
+    _heading(
+        "Effective windows of longer trainings on independent images",
+        "These networks were trained until their agreement with the formula no longer grew, on images that were taken "
+        "one by one. The table comes with the project; it is not computed when this book is built.",
+    )
+    show_table(
+        _windows_as_text(shown),
+        name="tab-campaign-windows",
+        caption="Committed, not computed in this build. For each noise level σ, the patch size whose formula is the "
+        "nearest to the network, on test images; in parentheses the PSNR to that formula and, after a comma, to the "
+        f"formula of the own patch size P. {_provenance(records)}",
+    )
+
+
 def show_bench(root: Path | None = None) -> None:
     """Show what `lemmse bench` measured on a GPU, if `results/bench_cuda.csv` is there.
 
@@ -144,6 +176,18 @@ def _margins_as_text(table: pd.DataFrame) -> pd.DataFrame:
     entries = table[["sigma", "operator"]].assign(images=images, network=network, text=text)
     keys = ["images", "operator", "network"]
     wide = entries[entries["sigma"].isin(sigmas)].pivot(index=keys, columns="sigma", values="text")
+    return wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
+
+
+def _windows_as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each network, one column for each noise level."""
+    images = table["data"] + ", N = " + table["count"].map("{:,}".format)
+    network = table["network"] + ", P = " + table["patch_size"].astype(str) + ", " + table["size"]
+    network += ", " + table["weighting"].str.replace("_", " ") + " weights, " + table["steps"].map("{:,} steps".format)
+    text = [f"{row.nearest} ({row.to_nearest:.1f}, {row.to_formula:.1f})" for row in table.itertuples(index=False)]
+    keys = ["images", "network"]
+    entries = table[["sigma"]].assign(images=images, network=network, text=text).drop_duplicates([*keys, "sigma"])
+    wide = entries.pivot(index=keys, columns="sigma", values="text")
     return wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
 
 

@@ -8,8 +8,10 @@ from lemmse.figures.density import deciles_over_steps, density_maps, error_over_
 from lemmse.figures.inverses import competitors, covariances, input_lines, note_input
 from lemmse.figures.lines import (
     agreement,
+    agreement_over_voters,
     control_lines,
     cost_lines,
+    gain_dots,
     margin_lines,
     psnr_lines,
     quartile_lines,
@@ -37,6 +39,7 @@ __all__ = [
     "STYLES",
     "Chart",
     "agreement",
+    "agreement_over_voters",
     "border_reach",
     "cell_maps",
     "competitors",
@@ -49,6 +52,7 @@ __all__ = [
     "draw_image",
     "drawn_from_noise",
     "error_over_surprisal",
+    "gain_dots",
     "gallery",
     "input_lines",
     "magnified_difference",

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lemmse.analysis.evaluate import FORMULA, TRUTH
-from lemmse.analysis.explanation import NETWORK
+from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH
 from lemmse.figures.lines import legend_below, sigma_axis
 from lemmse.figures.pictures import draw_image
 from lemmse.figures.style import STYLES, control_styles, new_figure, style

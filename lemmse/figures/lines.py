@@ -195,6 +195,48 @@ def risk_floor(frame: pd.DataFrame) -> Figure:
     return figure
 
 
+def gain_dots(table: pd.DataFrame, label: str) -> Figure:
+    """What each change gains, with its standard error: a row for each change, a color for each band of noise levels.
+
+    Args:
+        table: of `small_noise.gains`.
+        label: of the gain, with its unit.
+    """
+    changes, bands = list(dict.fromkeys(table["change"])), list(dict.fromkeys(table["band"]))
+    figure, axes = new_figure(1, 1, 6.0, 0.8 + 0.42 * len(changes))
+    axis = axes[0][0]
+    axis.axvline(0, color="#444444", linewidth=1)
+    for turn, band in enumerate(bands):
+        part = table[table["band"] == band].set_index("change").loc[changes]
+        rows = [row + 0.22 * (turn - (len(bands) - 1) / 2) for row in range(len(changes))]
+        look = style(band, turn) | {"linestyle": "none", "label": band, "markersize": 6, "capsize": 2}
+        axis.errorbar(part["mean"], rows, xerr=part["error"], **look)
+    axis.set(yticks=range(len(changes)), yticklabels=changes, xlabel=label)
+    axis.invert_yaxis()
+    axis.grid(alpha=0.3, axis="x")
+    legend_below(figure)
+    return figure
+
+
+def agreement_over_voters(frame: pd.DataFrame) -> Figure:
+    """Agreement between network and formula against the effective number of patches: a color for each noise level.
+
+    Args:
+        frame: columns sigma, change, psnr (dB) and voters; each point is a mean over images.
+    """
+    points = frame.groupby(["sigma", "change"], sort=False)[["psnr", "voters"]].mean().reset_index()
+    figure, axes = new_figure(1, 1, 5.4, 3.8)
+    axis = axes[0][0]
+    for turn, sigma in enumerate(sorted(set(points["sigma"]))):
+        part = points[points["sigma"] == sigma]
+        look = style("", turn) | {"linestyle": "none", "label": f"sigma = {sigma:g}", "markersize": 6}
+        axis.plot(part["voters"], part["psnr"], **look)
+    axis.set(xscale="log", xlabel="effective number of patches", ylabel="PSNR, network to formula (dB)")
+    axis.grid(alpha=0.3)
+    legend_below(figure)
+    return figure
+
+
 def legend_below(figure: Figure) -> None:
     """One legend for all panels, where it hides no line."""
     shown: dict[str, Any] = {}

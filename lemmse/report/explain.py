@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lemmse.analysis.controls import AFFINE, OTHER_IMAGES, controls, patch_size_control, with_patch_size
-from lemmse.analysis.evaluate import FORMULA, TRUTH, Restorer
+from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, Restorer
 from lemmse.analysis.explanation import (
-    NETWORK,
     Squares,
     best_patch_sizes,
     distance_rows,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lemmse
-from lemmse.analysis.evaluate import FORMULA
-from lemmse.analysis.explanation import NETWORK, Squares, best_patch_sizes, margin_row, risk_row, verdict
+from lemmse.analysis.evaluate import FORMULA, NETWORK
+from lemmse.analysis.explanation import Squares, best_patch_sizes, margin_row, risk_row, verdict
 from tests.conftest import random_images
 
 

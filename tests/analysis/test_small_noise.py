@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+import pandas as pd
 import pytest
 import torch
 
 import lemmse
 from lemmse.analysis.evaluate import FORMULA, compare
-from lemmse.analysis.small_noise import nearest_patch_sizes, patch_size_formulas
+from lemmse.analysis.small_noise import agreement_and_voters, gains, nearest_patch_sizes, patch_size_formulas
 from tests.conftest import random_images
 
 X = random_images(6, 1, 9, 8)
@@ -46,3 +49,43 @@ def test_weights_do_not_move_the_minimizer(weights):
         excess.append(weight * float((local - best).square().mean()))
     assert sum(losses) > 0
     assert sum(losses) == pytest.approx(sum(excess), rel=0.1)
+
+
+def test_voters_are_those_of_the_posterior_and_agreement_is_per_image():
+    formula = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
+    frame = agreement_and_voters(
+        lambda y, sigma: formula(y, sigma) + sigma / 10, formula, {"x": X}, [0.1, 1.0], groups={"x": range(6)}, seed=3
+    )
+    assert list(frame.columns) == ["split", "sigma", "image", "group", "psnr", "voters"]
+    assert frame.psnr.to_list() == pytest.approx([40.0] * 6 + [20.0] * 6, abs=1e-6)
+    generator = torch.Generator().manual_seed(3)
+    for sigma in (0.1, 1.0):
+        y = lemmse.Denoising().measure(X, sigma, generator=generator)
+        weights = formula.posterior(y, sigma).effective_samples
+        expected = [math.exp(float(image.log().mean())) for image in weights]
+        assert frame[frame.sigma == sigma].voters.to_list() == pytest.approx(expected)
+
+
+def test_gains_are_paired_differences_within_bands():
+    rows = [
+        {"split": "x", "sigma": sigma, "image": image, "group": image // 2, "change": change, "psnr": psnr}
+        for sigma in (0.1, 0.2, 0.8)
+        for image in range(4)
+        for change, psnr in (("base", 30.0 + image), ("longer", 30.0 + image + 10 * sigma), ("wider", 29.0 + image))
+    ]
+    table = gains(
+        pd.DataFrame(rows),
+        "base",
+        {"small": (0.0, 0.2), "large": (0.4, 1.0)},
+        generator=torch.Generator().manual_seed(0),
+    )
+    found = {(row.change, row.band): (row.mean, row.error) for row in table.itertuples(index=False)}
+    assert found == {
+        ("longer", "small"): pytest.approx((1.5, 0.0)),
+        ("longer", "large"): pytest.approx((8.0, 0.0)),
+        ("wider", "small"): pytest.approx((-1.0, 0.0)),
+        ("wider", "large"): pytest.approx((-1.0, 0.0)),
+    }
+    assert table.change.to_list() == ["longer", "longer", "wider", "wider"]
+    with pytest.raises(ValueError, match="every change must be asked about"):
+        gains(pd.DataFrame(rows[:-1]), "base", {"all": (0, 1)}, generator=torch.Generator())

@@ -14,8 +14,8 @@ import torch
 
 import lemmse
 from lemmse.analysis import campaign
-from lemmse.analysis.campaign import NETWORK, Remembered, Schedule, last_gain, margin_table, read_cells, window_table
-from lemmse.analysis.evaluate import FORMULA, TRUTH, compare
+from lemmse.analysis.campaign import Remembered, Schedule, last_gain, margin_table, read_cells, window_table
+from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, compare
 from lemmse.book.results import show_campaign
 from lemmse.data.sets import is_here
 from lemmse.networks.weights import load_weights
