@@ -78,6 +78,7 @@ REWRITTEN = [
     "18_mri",
     "19_border",
     "20_generator",
+    "21_small_noise",
 ]
 
 

@@ -1,0 +1,321 @@
+# ---
+# jupyter:
+#   jupytext: {text_representation: {extension: .py, format_name: percent}}
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+# ---
+
+# %% [markdown]
+# # Small noise
+#
+# **Question.** With little noise, networks part from the formula, and the other chapters say from which noise level on
+# they agree. Why do they part? Is it how they were trained, how large they are, or what the formula itself does there?
+
+# %% [markdown] tags=["answer"]
+# **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
+
+# %% [markdown]
+# **The formula.** A network $\varphi$ that is told $\sigma$ minimizes a mean over noise levels, with some weight
+# $w(\sigma) > 0$. The [risk identity](../theory.md) holds at each noise level apart, so
+#
+# $$
+# \begin{gathered}
+# L_w(\varphi) = \mathbb E_\sigma \left[ w(\sigma)\, \mathbb E \|\varphi(y, \sigma) - x\|^2 \right], \\[1ex]
+# L_w(\varphi) - L_w(\hat x)
+#   = \mathbb E_\sigma \left[ w(\sigma)\, \mathbb E \|\varphi - \hat x\|^2 \right],
+# \end{gathered}
+# $$
+#
+# where $\hat x$ is LE-MMSE. The difference is zero for $\varphi = \hat x$ alone, whatever the weights are. They only
+# decide how a network that cannot reach the formula divides its error among the noise levels. With equal weights nearly
+# all of the loss is at large noise, since the error of the formula itself is a hundred times larger there.
+#
+# What the formula does changes with the noise. It averages training pixels with weights $w_{i,k}$, and the *effective
+# number of patches* $1 / \sum_{i,k} w_{i,k}^2$ says how many. With much noise they are thousands, and the formula is
+# smooth. With little noise there is one: the formula looks up the nearest patch, and jumps from one training pixel to
+# another where another patch becomes the nearest.
+
+# %% tags=["parameters", "hide-input"]
+preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
+data: str = "photos"  # what load_images takes: a name, or the path of a folder or zip
+count: int = 400  # N, training images of the base
+size: int = 28  # pixels a side
+patch_size: int = 5  # P, odd: the receptive field of the base
+architecture: str = "PatchMLP"  # of all networks
+network_size: str = "small"  # of the base: tiny, small, medium or paper
+steps: int = 2000  # of the training of the base
+batch_size: int = 8  # images a step
+learning_rate: float = 2.0e-3  # at its highest
+sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
+weighting: str = "inverse_error"  # of the base: inverse_error gives each noise level an equal part of the loss
+other_weighting: str = "uniform"  # of one change
+other_steps: list[int] = [500, 8000]  # of two changes
+other_sizes: list[str] = ["tiny", "medium"]  # of two changes: 0.03 and 0.5 million weights
+other_counts: list[int] = [100, 1600]  # of two changes
+other_patch_sizes: list[int] = [3, 7]  # of two changes
+windows: list[int] = [1, 3, 7]  # patch sizes whose formula the base is compared with, besides its own
+sigmas: list[float] = [0.02, 0.05, 0.1, 0.2, 0.4, 0.8]  # noise levels of the evaluation
+small: float = 0.1  # the largest of the noise levels that are called small
+large: float = 0.4  # the least of the noise levels that are called large
+tested: int = 6  # test images of the evaluation
+seed: int = 0  # of weights and training
+noise_seed: int = 1  # of the noise
+strict: bool = True  # whether this chapter fails if the claim at its end does
+
+# %% tags=["hide-input"]
+import logging
+from dataclasses import replace
+
+import pandas as pd
+import torch
+
+from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
+from lemmse.analysis.controls import AFFINE, with_patch_size
+from lemmse.analysis.evaluate import NETWORK, compare, formula_error
+from lemmse.analysis.experiment import Training
+from lemmse.analysis.second_moments import affine_beside
+from lemmse.analysis.small_noise import agreement_and_voters, gains
+from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.book.results import show_windows
+from lemmse.data.groups import image_groups
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+most = max(count, *other_counts)
+images = load_images(data, count=most, size=size, channels=1)
+clean = {"test": load_images(data, split="test", count=tested, size=size, channels=1)}
+groups = {"test": image_groups(data, split="test", count=tested, size=size, channels=1)}
+
+# %% [markdown]
+# ## Which window a network uses
+#
+# A network with a receptive field of 5 x 5 need not use all of it. We compare it with the formula of smaller and of
+# larger patches. The patch size whose formula is nearest is its *effective window* at that noise level.
+
+# %%
+physics = Denoising()
+base = Training(
+    steps=steps,
+    batch_size=batch_size,
+    lr=learning_rate,
+    sigma_min=sigma_min,
+    size=network_size,
+    weighting=weighting,
+    seed=seed,
+)
+
+
+def formula_and_network(training, count=count, patch_size=patch_size):
+    """LE-MMSE of the first images, and a network that was trained on them."""
+    some, P = images[:count], patch_size
+    formula = LocalEquivariantMMSE(some, physics, patch_size=P)
+    network = training.network(architecture, some, physics, patch_size=P)
+    return formula, network
+
+
+def asked(network, formula):
+    """Agreement of a network with a formula, and how many patches vote."""
+    return agreement_and_voters(
+        network,
+        formula,
+        clean,
+        sigmas,
+        groups=groups,
+        seed=noise_seed,
+    )
+
+
+formula, network = formula_and_network(base)
+by_window = {patch_size: formula}
+for P in windows:
+    by_window[P] = with_patch_size(formula, P)
+frames = [asked(network, by_window[P]).assign(P=P) for P in sorted(by_window)]
+of_windows = pd.concat(frames, ignore_index=True)
+mean = of_windows.groupby(["sigma", "P"])[["psnr", "voters"]].mean()
+psnr, voters = mean["psnr"].unstack(), mean["voters"].unstack()
+nearest = psnr.idxmax(axis=1)
+
+# %% tags=["hide-input"]
+solvers = {NETWORK: network, AFFINE: affine_beside(formula)}
+distances = compare(solvers, physics, clean, sigmas, seed=noise_seed, groups=groups, progress=False)
+filtered = distances[(distances["one"] == NETWORK) & (distances["other"] == AFFINE)]
+to_affine = filtered.groupby("sigma")["psnr"].mean()
+lines = pd.concat(
+    [of_windows.assign(what="formula, P = " + of_windows["P"].astype(str)), filtered.assign(what=AFFINE)],
+    ignore_index=True,
+)
+label = "PSNR to the network (dB)"
+show_figure(
+    figures.psnr_lines(lines, "psnr", "what", "split", label=label),
+    name="fig-window",
+    caption=f"""How near a {architecture} with a receptive field of {patch_size} x {patch_size} pixels is to the
+    formula of several patch sizes, and to the best affine filter of its receptive field: mean and standard deviation
+    over {tested} test images. The highest line explains the network best.""",
+    alt="PSNR to the network against sigma: one line for the formula of each patch size, one for the affine filter.",
+    chart=figures.spread_chart(lines, "psnr", "what", label=label),
+)
+
+# %% tags=["hide-input"]
+inside = [window for window in sorted(by_window) if window <= patch_size]
+wider = {sigma: min((w for w in inside if w > nearest[sigma]), default=None) for sigma in sorted(sigmas)}
+of_wider = {sigma: voters.loc[sigma, P] for sigma, P in wider.items() if P is not None}
+of_nearest = {sigma: voters.loc[sigma, nearest[sigma]] for sigma in sorted(sigmas)}
+show_table(
+    pd.DataFrame(
+        {
+            "sigma": list(of_nearest),
+            "nearest P": [nearest[sigma] for sigma in of_nearest],
+            "to it (dB)": [f"{psnr.loc[sigma].max():.1f}" for sigma in of_nearest],
+            "to the formula of its field (dB)": [f"{psnr.loc[sigma, patch_size]:.1f}" for sigma in of_nearest],
+            "to the affine filter (dB)": [f"{to_affine[sigma]:.1f}" for sigma in of_nearest],
+            "patches that vote": [figures.rounded(value) for value in of_nearest.values()],
+            "with the next wider P": [
+                figures.rounded(of_wider[sigma]) if sigma in of_wider else "" for sigma in of_nearest
+            ],
+        }
+    ),
+    name="tab-window",
+    caption=f"""The effective window of the {architecture} on {tested} test images, and the effective number of patches
+    (geometric mean over pixels) that vote in the formula of that window and in the formula of the next wider window
+    within the receptive field.""",
+)
+
+# %% [markdown]
+# ## What changes the agreement
+#
+# Now we change one thing at a time and train anew: the length of the training, the weights of the noise levels in the
+# loss, the number of weights of the network, the number of training images, and the receptive field. Each network is
+# compared with the formula of *its own* images and patch size, on the same measurements.
+
+# %%
+BASE = "base"
+changes = {BASE: {"training": base}}
+for n in other_steps:
+    changes[f"{n:,} steps"] = {"training": replace(base, steps=n)}
+equal = replace(base, weighting=other_weighting)
+changes[f"{other_weighting} weights of sigma"] = {"training": equal}
+for name in other_sizes:
+    changes[f"{name} network"] = {"training": replace(base, size=name)}
+for n in other_counts:
+    changes[f"N = {n:,}"] = {"training": base, "count": n}
+for P in other_patch_sizes:
+    changes[f"P = {P}"] = {"training": base, "patch_size": P}
+
+frames = []
+for change, what in changes.items():
+    own_formula, own_network = formula_and_network(**what)
+    agreement = asked(own_network, own_formula)
+    frames.append(agreement.assign(change=change))
+agreements = pd.concat(frames, ignore_index=True)
+
+# %%
+bands = {
+    f"sigma to {small:g}": (0.0, small),
+    f"sigma from {large:g}": (large, 1.0),
+}
+generator = torch.Generator().manual_seed(noise_seed)
+gained = gains(agreements, BASE, bands, generator=generator)
+
+# %% tags=["hide-input"]
+show_figure(
+    figures.gain_dots(gained, "gain in agreement with the formula (dB)"),
+    name="fig-gains",
+    caption=f"""What each change gains in PSNR between the network and its formula, over the base ({steps:,} steps,
+    {weighting.replace("_", " ")} weights, a {network_size} network, N = {count}, P = {patch_size}): paired differences
+    on {tested} test images, with standard errors that resample photographs.""",
+    alt="A row for each change, with a dot for small noise and one for large noise, and error bars around zero.",
+)
+
+# %% [markdown]
+# ## Looking up, or averaging
+#
+# All these networks have one thing in common: they agree with the formula where it averages many patches.
+
+# %%
+by = ["change", "sigma"]
+points = agreements.groupby(by)[["psnr", "voters"]].mean()
+ranks = points.rank()
+rank_correlation = float(ranks["psnr"].corr(ranks["voters"]))
+
+# %% tags=["hide-input"]
+show_figure(
+    figures.agreement_over_voters(agreements),
+    name="fig-voters",
+    caption=f"""Each point is one of the {len(changes)} trainings at one noise level. Across: how many patches the
+    formula averages, effectively, for a pixel. Up: how near the network is to the formula. The rank correlation is
+    {rank_correlation:.2f}.""",
+    alt="PSNR between network and formula against the effective number of patches: points rise from left to right.",
+)
+
+# %% tags=["hide-input"]
+show_windows()
+
+# %% [markdown]
+# ## The answer, and what would prove it wrong
+#
+# The answer would be wrong if longer training, other weights or a larger network closed most of the gap at small noise;
+# if networks agreed with the formula where few patches vote, or failed to agree where many do; or if a network were
+# nearest to a formula for which fewer patches vote than for a wider window that it does not use elsewhere.
+
+# %% tags=["hide-input"]
+levels = sorted(sigmas)
+of_training = [
+    *(f"{n:,} steps" for n in other_steps if n > steps),
+    f"{other_weighting} weights of sigma",
+    *(f"{name} network" for name in other_sizes[-1:]),
+]
+at_small = gained[gained["band"] == next(iter(bands))].set_index("change")
+best_training = at_small.loc[at_small.loc[of_training, "mean"].idxmax()]
+agreement = points.loc[BASE, "psnr"]
+gap = float(agreement[levels[-1]] - agreement[[sigma for sigma in levels if sigma <= small]].mean())
+used = ", ".join(f"{nearest[sigma]} at {sigma:g}" for sigma in levels)
+fewest, most_unused = min(of_nearest.values()), max(of_wider.values(), default=0.0)
+shrinks = nearest[levels[0]] < patch_size
+windows_say = (
+    f"""The patch size whose formula is nearest to a network with a receptive field of {patch_size} is {used} (at the
+    sigma named). It is the widest window within the receptive field in which hundreds of patches vote: at least
+    {figures.rounded(fewest)}, while in the next wider window there are at most {figures.rounded(most_unused)}."""
+    if shrinks and of_wider and fewest > most_unused
+    else f"The patch size whose formula is nearest to a network with a receptive field of {patch_size} is {used}."
+)
+show_answer(f"""Because the formula stops averaging, more than because of how the networks were trained. With little
+noise the formula of the whole receptive field looks its answer up in few patches ({
+    figures.rounded(points.loc[BASE, "voters"][levels[0]])
+} at $\\sigma = {levels[0]:g}$, {figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at
+$\\sigma = {levels[-1]:g}$), and a network does not follow it there. {windows_say} Of longer training, other weights of
+the noise levels and a larger network, '{best_training.name}' gains most at $\\sigma \\le {small:g}$:
+{figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is {
+    gap:.1f} dB below that at
+$\\sigma = {levels[-1]:g}$. Over all {len(changes)} trainings, the agreement follows the number of patches that vote
+(rank correlation {
+    rank_correlation:.2f}). At the smallest noise level an affine filter is nearer to the network than any
+of these formulas, by {to_affine[levels[0]] - psnr.loc[levels[0]].max():.1f} dB. This is about one architecture
+({architecture}), trained for minutes on {min(count, *other_counts)} to {most} images.""")
+
+# %% tags=["hide-input"]
+y = physics.measure(clean["test"][:1], large, generator=torch.Generator().manual_seed(noise_seed))
+assert formula_error(formula, y, large) < 1e-5, "the engine must agree with the formula written out"
+assert agreements.notna().all(axis=None), "every distance must be a number"
+statements = {
+    "The agreement of all trainings at all noise levels follows the number of patches that vote: the rank correlation "
+    "is at least 0.8.": rank_correlation >= 0.8,
+    f"At sigma = {levels[0]:g} the formula of a smaller patch is nearer to the network than that of its receptive "
+    f"field, and from sigma = {large:g} on the formula of its receptive field is nearest.": shrinks
+    and bool((nearest[nearest.index >= large] == patch_size).all()),
+    "More patches vote in the formula of every effective window than in that of any next wider one.": fewest
+    > most_unused,
+    "Longer training, other weights and a larger network close less than half of the gap at small noise, each.": all(
+        at_small.loc[change, "mean"] + 2 * at_small.loc[change, "error"] < gap / 2 for change in of_training
+    ),
+}
+check_claim(statements, preset, strict=strict)
+
+# %% tags=["remove-cell"] jupyter={"source_hidden": true}
+record(rank_correlation=rank_correlation, gap=gap, gain=float(best_training["mean"]), least_voters=fewest)
+
+# %% [markdown]
+# ## Try it
+#
+# - `lemmse run 21 -p noise_seed 2`: other noise.
+# - `lemmse run 21 -p other_counts "[200, 800]"`: other numbers of images. The networks are trained anew, which takes
+#   minutes.
+# - `lemmse run 21 -p architecture ResNet -p other_sizes "[]" -p other_counts "[]" -p other_patch_sizes "[]"`: another
+#   architecture, and the changes of its training alone.
