@@ -27,11 +27,14 @@ from torch import Tensor
 
 from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, Restorer, compare
 from lemmse.analysis.margins import margins
+from lemmse.analysis.metrics import psnr
 from lemmse.analysis.small_noise import nearest_patch_sizes
+from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.files import cache_folder, write_atomically
 from lemmse.networks.architectures import ARCHITECTURES, Solver
 from lemmse.networks.training import train
 from lemmse.networks.weights import load_weights, save_weights, weights_key
+from lemmse.physics.gallery import make_operator
 from lemmse.physics.operators import Physics
 
 if TYPE_CHECKING:
@@ -240,6 +243,38 @@ def read_cells(results: Path) -> Iterator[tuple[Cell, pd.DataFrame, dict[str, An
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path.name} has no readable record {path.stem}.json: {error}") from None
         yield cell, pd.read_csv(path), record
+
+
+@torch.no_grad()
+def measured_again(
+    results: Path, cell: Cell, record: Mapping[str, Any], images: Tensor, test: Tensor, sigma: float
+) -> dict[str, float]:
+    """The distances of a cell's network on its first test image, from the committed weights and the images alone.
+
+    Args:
+        results: the folder.
+        cell: a finished cell, as `read_cells` yields it.
+        record: its record.
+        images: (N, C, H, W), the training images of the cell.
+        test: (Q, C, H, W), all test images of the cell; the noise depends on their number.
+        sigma: one of the noise levels in the table of the cell.
+
+    Returns:
+        PSNR in dB from the network to `FORMULA` and to `TRUTH`, which the table holds too.
+    """
+    import pandas as pd
+
+    seed = record["seed"]
+    height, width = images.shape[2:]
+    physics = make_operator(cell.operator, height, width, torch.Generator().manual_seed(seed)).to(images.device)
+    generator = torch.Generator(images.device).manual_seed(seed)
+    levels = pd.read_csv(results / "campaign" / f"{cell.name}.csv")["sigma"].unique().tolist()
+    for level in levels[: levels.index(sigma) + 1]:  # the noise of a level follows that of the levels before it
+        y = physics.measure(test, level, generator=generator)
+    network = load_weights(results / "weights" / f"{cell.name}.safetensors").to(images.device)
+    formula = LocalEquivariantMMSE(images, physics, patch_size=cell.patch_size)
+    restored = network(y[:1], sigma)
+    return {FORMULA: float(psnr(restored, formula(y[:1], sigma))), TRUTH: float(psnr(restored, test[:1]))}
 
 
 def margin_table(results: Path, *, seed: int = 0) -> pd.DataFrame:

@@ -48,6 +48,7 @@ def show_campaign(root: Path | None = None) -> None:
         "its nearest control, mean ± standard error over test images, for each noise level σ; in parentheses the PSNR "
         f"between network and formula. N is the number of training images. {_provenance(records)}",
     )
+    _measure_again(results)
 
 
 def show_windows(root: Path | None = None) -> None:
@@ -150,6 +151,33 @@ def show_floor(root: Path | None = None) -> None:
         "the least test risk, floor, ceiling and test risk (± standard error) at the chosen one, and by how much its "
         f"test risk is above the least. {'; '.join(about)}.",
     )
+
+
+def _measure_again(results: Path) -> None:
+    """Compute one number of the table anew, from the committed weights, if the images of a cell are on this machine."""
+    from IPython.display import Markdown, display
+
+    from lemmse.analysis.campaign import measured_again, read_cells
+    from lemmse.analysis.evaluate import FORMULA, NETWORK
+    from lemmse.data.sets import DATASETS, is_here, load_images
+
+    for cell, frame, record in read_cells(results):
+        if cell.kind != "agreement" or cell.data not in DATASETS or not is_here(cell.data):
+            continue
+        images = load_images(cell.data, count=cell.count, channels=cell.channels)
+        test = load_images(cell.data, split="test", count=record["tested"], channels=cell.channels)
+        sigma = float(frame["sigma"].max())
+        now = measured_again(results, cell, record, images, test, sigma)[FORMULA]
+        first = frame[(frame["split"] == "test") & (frame["sigma"] == sigma) & (frame["image"] == 0)]
+        then = float(first[(first["one"] == NETWORK) & (first["other"] == FORMULA)]["psnr"].iloc[0])
+        display(
+            Markdown(
+                f"The images of this row are on this machine: {cell.data}, {cell.operator}, {cell.architecture}. "
+                f"Computed now from the weights that come with the project, for the first test image at σ = {sigma:g}, "
+                f"the network is {now:.1f} dB from the formula; the committed table says {then:.1f} dB."
+            )
+        )
+        return
 
 
 def _results(root: Path | None) -> Path:
