@@ -61,6 +61,8 @@ def difference_maps(images: Mapping[str, Tensor], difference: Tensor, surprisal:
         axes[1][0].axis("off")
     _map(axes[1][1], difference, "|network - formula|")
     _map(axes[1][2], surprisal, "surprisal (nats)")
+    for axis in axes[1]:
+        axis.set_anchor("N")  # the scales below the maps must not shift them against the picture beside them
     return figure
 
 
