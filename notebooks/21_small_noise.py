@@ -269,6 +269,12 @@ gap = float(agreement[levels[-1]] - agreement[[sigma for sigma in levels if sigm
 used = ", ".join(f"{nearest[sigma]} at {sigma:g}" for sigma in levels)
 fewest, most_unused = min(of_nearest.values()), max(of_wider.values(), default=0.0)
 shrinks = nearest[levels[0]] < patch_size
+ahead = float(to_affine[levels[0]] - psnr.loc[levels[0]].max())
+filter_says = (
+    f"an affine filter is nearer to the network than any of these formulas, by {ahead:.1f} dB."
+    if ahead > 0
+    else f"the affine filter is {-ahead:.1f} dB farther from the network than the nearest of these formulas."
+)
 windows_say = (
     f"""The patch size whose formula is nearest to a network with a receptive field of {patch_size} is {used} (at the
     sigma named). It is the widest window within the receptive field in which hundreds of patches vote: at least
@@ -276,19 +282,24 @@ windows_say = (
     if shrinks and of_wider and fewest > most_unused
     else f"The patch size whose formula is nearest to a network with a receptive field of {patch_size} is {used}."
 )
-show_answer(f"""Because the formula stops averaging, more than because of how the networks were trained. With little
-noise the formula of the whole receptive field looks its answer up in few patches ({
-    figures.rounded(points.loc[BASE, "voters"][levels[0]])
-} at $\\sigma = {levels[0]:g}$, {figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at
-$\\sigma = {levels[-1]:g}$), and a network does not follow it there. {windows_say} Of longer training, other weights of
-the noise levels and a larger network, '{best_training.name}' gains most at $\\sigma \\le {small:g}$:
-{figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is {
-    gap:.1f} dB below that at
-$\\sigma = {levels[-1]:g}$. Over all {len(changes)} trainings, the agreement follows the number of patches that vote
-(rank correlation {
-    rank_correlation:.2f}). At the smallest noise level an affine filter is nearer to the network than any
-of these formulas, by {to_affine[levels[0]] - psnr.loc[levels[0]].max():.1f} dB. This is about one architecture
-({architecture}), trained for minutes on {min(count, *other_counts)} to {most} images.""")
+narrower = [f"P = {P}" for P in other_patch_sizes if patch_size > P]
+best_window = at_small.loc[at_small.loc[narrower, "mean"].idxmax()] if narrower else None
+by_narrower = (
+    f"""A smaller receptive field, '{best_window.name}', gains
+    {figures.plus_minus(best_window["mean"], best_window["error"])} dB, since many more patches vote."""
+    if best_window is not None
+    else ""
+)
+show_answer(f"""Because there the formula stops averaging, and not because the networks are too small or were trained
+too briefly. With little noise the formula of the whole receptive field looks its answer up in few patches
+({figures.rounded(points.loc[BASE, "voters"][levels[0]])} at $\\sigma = {levels[0]:g}$, against
+{figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at $\\sigma = {levels[-1]:g}$), and a network does not follow
+it there. {windows_say} Of longer training, other weights of the noise levels and a larger network,
+'{best_training.name}' gains most at $\\sigma \\le {small:g}$:
+{figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is {gap:.1f} dB below that
+at $\\sigma = {levels[-1]:g}$. {by_narrower} Over all {len(changes)} trainings, the agreement follows the number of patches
+that vote (rank correlation {rank_correlation:.2f}). At $\\sigma = {levels[0]:g}$ {filter_says} This is about one
+architecture ({architecture}), trained for minutes on {min(count, *other_counts)} to {most} images.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(clean["test"][:1], large, generator=torch.Generator().manual_seed(noise_seed))
@@ -306,6 +317,10 @@ statements = {
         at_small.loc[change, "mean"] + 2 * at_small.loc[change, "error"] < gap / 2 for change in of_training
     ),
 }
+if best_window is not None:
+    statements["A smaller receptive field gains more at small noise than any change of the training."] = bool(
+        best_window["mean"] - 2 * best_window["error"] > best_training["mean"]
+    )
 check_claim(statements, preset, strict=strict)
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true}
