@@ -165,8 +165,8 @@ show_figure(
     name="fig-border-reach",
     caption=f"""The largest change of the output of a gray image against the middle, over the distance from the border,
     P = {patch_size}, at $\\sigma = {claimed_from:g}$; *{again}* was trained for {longer_steps:,} steps, the others for
-    {steps:,}. With zero padding it ends where the window no longer reaches the
-    border (dotted line). With circular padding there is only the rounding of the arithmetic.""",
+    {steps:,}. With zero padding it ends where the window no longer reaches the border (dotted line). With circular
+    padding there is only the rounding of the arithmetic, which is drawn as $10^{{-7}}$.""",
     alt="With zero padding the change falls to zero at half the receptive field; with circular padding it is zero.",
 )
 
