@@ -265,7 +265,7 @@ show_table(
                 for sigma in sigmas
             },
         }
-        for (split, network), line in by_level.groupby(["split", "network"], sort=False)
+        for (split, network), line in by_level.groupby(["split", "network"])
         for line in [line.droplevel(["split", "network"])]
     ),
     name="tab-mri-margins",
