@@ -290,13 +290,14 @@ at_bright = (
 )
 show_answer(f"""In dim light the network {verdict} the formula for Poisson noise. At {min(rates):g} to {claimed_to:g}
 photons for a white pixel, it is nearer to that formula than to every control, by {least["margin"]:.1f} ±
-{least["error"]:.1f} dB (nearest: {least["control"]}) to {most["margin"]:.1f} ± {most["error"]:.1f} dB. Up to
-{claimed_gaussian:g} photons it is nearer to it than to the formulas for Gaussian noise, transformed or not, by
-{low["margin"]:.1f} ± {low["error"]:.1f} dB to {high["margin"]:.1f} ± {high["error"]:.1f} dB: in the mean
-{near[FORMULA]:.1f} dB against {near["Gaussian formula"]:.1f} dB as it is, {near["Anscombe, and back"]:.1f} dB by the
-practice of transforming and denoising, and {near["Anscombe, weights"]:.1f} dB with the transform for the weights
-alone. {at_bright} This holds for {", ".join(networks)} with P = {patch_size}, {tested} training and {tested} test
-images, and a background of {background:g}.""")
+{least["error"]:.1f} dB (nearest: {least["control"]}) to {most["margin"]:.1f} ± {most["error"]:.1f} dB. In the mean over
+the rates up to {claimed_gaussian:g} photons it is nearer to it than to the formulas for Gaussian noise, transformed or
+not: {near[FORMULA]:.1f} dB against {near["Gaussian formula"]:.1f} dB as it is, {near["Anscombe, and back"]:.1f} dB by
+the practice of transforming and denoising, and {near["Anscombe, weights"]:.1f} dB with the transform for the weights
+alone. Rate by rate this margin falls from {high["margin"]:.1f} ± {high["error"]:.1f} dB ({high["sigma"]:g} photons) to
+{low["margin"]:.1f} ± {low["error"]:.1f} dB ({low["sigma"]:g} photons). {at_bright} This holds for
+{", ".join(networks)} with P = {patch_size}, {tested} training and {tested} test images, and a background of
+{background:g}.""")
 
 # %% tags=["hide-input"]
 assert abs(robbins_error) < 1e-9, "Robbins' formula must hold"

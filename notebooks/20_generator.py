@@ -217,17 +217,22 @@ for name, batch in sets.items():
     for kind, near in nearest.items():
         rms[name, kind] = distance(batch, near)
 
+
 # %% tags=["hide-input"]
+def written(distances):
+    """Mean and spread of distances, "0" where all are rounding."""
+    if float(distances.max()) < 1e-4:
+        return "0"
+    return figures.plus_minus(float(distances.mean()), float(distances.std()))
+
+
 table = []
 for name, batch in sets.items():
     parts = patchwork_table(sources[name], batch, images)
     table.append(
         {
             "sampler": name,
-            **{
-                kind: figures.plus_minus(float(rms[name, kind].mean()), float(rms[name, kind].std()))
-                for kind in nearest
-            },
+            **{kind: written(rms[name, kind]) for kind in nearest},
             "in pieces (%)": figures.plus_minus(100 * parts.together.mean(), 100 * parts.together.std()),
             "surprisal": figures.plus_minus(float(rarity[name].mean()), float(rarity[name].mean((1, 2)).std())),
         }
@@ -375,7 +380,7 @@ show_table(
         {
             "images": name,
             "rank correlation with the mean": figures.plus_minus(float(values.mean()), float(values.std())),
-            "to the nearest training image": figures.plus_minus(float(apart[name].mean()), float(apart[name].std())),
+            "to the nearest training image": written(apart[name]),
         }
         for name, values in likeness.items()
     ),

@@ -15,9 +15,9 @@ float64 about typical values, so that nothing cancels:
     Bernoulli(a)      1                -y log a - (1 - y) log(1 - a)                0
 
 with m = a + b, b the background, and sigma_p a map of standard deviations.
-A pair of probability 0 (a positive count where the mean is 0) gets a d that no other pair reaches. The compiled engine
-slides its sums over such pixels, so that a logit there is exact to about 1e-8 times the scale; the plain engine has no
-such error. Source: McCullagh and Nelder, Generalized Linear Models, 1989, for the deviances.
+A pair of probability 0 (a positive count where the mean is 0) gets a d that no other pair reaches.
+
+Source: McCullagh and Nelder, Generalized Linear Models, 1989, for the deviances.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lemmse.estimators.lemmse import LocalEquivariantMMSE
     from lemmse.estimators.pixels import PixelFeatures
 
-_FLOOR = 1e-9  # what a change of zero is drawn as
+_FLOOR = 1e-7  # what the rounding of float32 and zero are drawn as
 
 
 def strata(formula: LocalEquivariantMMSE) -> Figure:

@@ -49,7 +49,7 @@ def gallery(
             else:
                 axes[r][c].axis("off")
             if r == 0:
-                axes[r][c].set_title(name)
+                axes[r][c].set_title(name, fontsize=10)
         axes[r][0].set_ylabel(label, fontsize=9)
     return figure
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import lemmse
-from lemmse.engines.contracts import IMPOSSIBLE
 from tests.conftest import random_images
 from tests.oracle import window, zero_window
 
@@ -132,9 +131,24 @@ def test_the_compiled_engine_is_the_plain_one(height, width, patch_size, channel
         ).posterior(y, rate, top_k=2, exclude=exclude)
         for engine in ENGINES
     ]
-    rounding = 8 * IMPOSSIBLE * 2**-53 * rate  # of a logit: sums slide over pixels of impossible pairs
     for name in ("mean", "variance", "log_density", "weights"):
-        assert torch.allclose(getattr(both[0], name), getattr(both[1], name), rtol=rounding, atol=1e-7), name
+        assert torch.allclose(getattr(both[0], name), getattr(both[1], name), rtol=1e-10, atol=1e-10), name
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("padding", ["circular", "zeros"])
+def test_dark_pixels_leave_no_rounding(engine, padding):
+    """Half of the means are 0, and without a background they exclude most pairs: what is left is exact."""
+    images = (random_images(8, 1, 9, 8) - 0.5).clamp_min(0)
+    assert float((images == 0).double().mean()) > 0.4
+    rate = torch.tensor([500.0, 2.0], dtype=torch.float64)
+    y = measured("poisson", images[:2], rate)
+    options = {"noise": "poisson", "padding": padding, "engine": engine}
+    posterior = lemmse.LocalEquivariantMMSE(images, lemmse.Denoising(), patch_size=3, **options).posterior(y, rate)
+    exact = brute_force("poisson", images.numpy(), y.numpy(), rate.numpy(), 3, padding=padding)
+    found = posterior.mean, posterior.variance, posterior.log_density
+    for ours, oracle in zip(found, exact, strict=True):
+        assert np.allclose(ours.numpy(), oracle, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("rate", [5.0, 200.0, 2000.0])

@@ -122,12 +122,12 @@ class Task:
     scale: float
     left_out: int
     state: SoftmaxState
-    bilinear: bool
+    form: bool | float | None  # as `walk` takes it
 
     @property
     def far(self) -> float:
         """The least D of a pair that does not compete."""
-        return IMPOSSIBLE if self.bilinear else FAR
+        return FAR if self.form is None else IMPOSSIBLE
 
 
 def accumulate(
@@ -156,12 +156,13 @@ def accumulate(
         _groups(lanes, keys, values, _key_labels(query_strata, key_strata, values.dtype), stored, first_image, bilinear)
         for lanes in arrange(len(keys), key_sides[0])
     ]
+    form = _form(queries, keys) if bilinear else None
     scales, left_out = scale.tolist(), [-1] * len(queries) if exclude is None else exclude.tolist()
 
     def tasks_of(tile: Tile, known: SoftmaxState) -> Iterator[Task]:
         for part in _parts(groups, tile.labels.size):
             for n in range(len(queries)):
-                yield Task(tile, part, n, scales[n], left_out[n], known.query(n), bilinear)
+                yield Task(tile, part, n, scales[n], left_out[n], known.query(n), form)
 
     tasks = (task for tile in tiles for task in tasks_of(tile, state.at(tile.positions)))
     with results(_sum, tasks) as sums:
@@ -173,6 +174,13 @@ def accumulate(
                 advance(1 / (parts * len(tiles)))
             state = state.put(tile.positions, merged)
     return state
+
+
+def _form(queries: Tensor, keys: Tensor) -> bool | float:
+    """The form that `walk` takes, of bilinear features: True, or `IMPOSSIBLE` where a pixel may have probability 0."""
+    largest = [features.abs().amax((0, 2, 3)).double() for features in (queries, keys)]
+    bound = largest[0][0] + largest[0][1:] @ largest[1]
+    return True if float(bound) < IMPOSSIBLE else IMPOSSIBLE
 
 
 def _spans(length: int, key_length: int, most: int, patch_size: int) -> list[Span]:
@@ -255,7 +263,7 @@ def _sum(task: Task, stop: Stop) -> SoftmaxState:
         reference = (-task.state.max[0] / task.scale).numpy().copy()  # inf where nothing has competed yet
         sums.append(np.zeros((len(reference), 2 + 2 * channels)))
         walk(
-            *(True if task.bilinear else None, task.far),
+            *(task.form, task.far),
             *(tile.features[task.query], tile.at, tile.window, tile.labels),
             *(keys, values[groups], labels, numbers, whole.rows[groups], task.part.shifts, whole.sides),
             *(task.scale * LOG2E, stop, reference, sums[-1]),

@@ -8,9 +8,12 @@ and keeps
     D    = sum_{c = w .. w + span - 1} V[c]                                                (running along w)
 
 so that D holds the distances of the query patch at (h, w) to 64 training patches. In place of the squared difference a
-pixel may have a bilinear form, `q[0] + sum_f q[1 + f] a[f]`: `_pixel` is the one place where they differ. The tile
-of query features starts half a window before the first pixel. Along an axis it either is the whole torus, so that its
-window wraps around and what was summed for a row or column is used again, or holds half a window more on both sides.
+pixel may have a bilinear form, `q[0] + sum_f q[1 + f] a[f]`: `_pixel` is the one place where they differ. A pixel of
+probability 0 is far from every other; a sum that slid over it would keep its rounding. Where there are such pixels they
+are counted in a second plane of V, and add nothing to the first: a pair competes where it counts none.
+The tile of query features starts half a window before the first pixel. Along an axis it either is the whole torus, so
+that its window wraps around and what was summed for a row or column is used again, or holds half a window more on both
+sides.
 
 Distances are float64, for float32 would lose the small ones that decide at small sigma; their excess over a reference
 distance and its exponential have the dtype of the values. The reference moves only when a distance falls `_GROWTH` bits
@@ -44,6 +47,7 @@ from lemmse.engines.cpu.vectors import (
     splat,
     store,
     total,
+    where_below,
     where_equal,
     widen,
 )
@@ -73,24 +77,24 @@ def _negligible_in(values):
     return lambda values: bits
 
 
-def _pixel(bilinear, q, t, w, key, start, step):
-    """The distance of a pixel of the query to 64 of the keys: `_square` if `bilinear` is None, else `_bilinear`."""
+def _pixel(form, q, t, w, key, start, step):
+    """The distance of a pixel of the query to 64 of the keys: `_square` if `form` is None, else `_bilinear`."""
     raise NotImplementedError("for kernels only")
 
 
 @overload(_pixel)
-def _pixel_of(bilinear, q, t, w, key, start, step):
-    return _square if isinstance(bilinear, types.NoneType) else _bilinear
+def _pixel_of(form, q, t, w, key, start, step):
+    return _square if isinstance(form, types.NoneType) else _bilinear
 
 
-def _bilinear(bilinear, q, t, w, key, start, step):
+def _bilinear(form, q, t, w, key, start, step):
     d = splat(np.float64(q[0, t, w]))
     for f in range(len(q) - 1):
         d = d + splat(np.float64(q[f + 1, t, w])) * widen(load(key, start + f * step))
     return d
 
 
-def _square(bilinear, q, t, w, key, start, step):
+def _square(form, q, t, w, key, start, step):
     difference = splat(np.float64(q[0, t, w])) - widen(load(key, start))
     square = difference * difference
     for f in range(1, len(q)):
@@ -99,65 +103,116 @@ def _square(bilinear, q, t, w, key, start, step):
     return square
 
 
-def _constants(bilinear):
+def _constants(form):
     """How many features of a query have no feature of a key beside them."""
     raise NotImplementedError("for kernels only")
 
 
 @overload(_constants)
-def _constants_of(bilinear):
-    count = 0 if isinstance(bilinear, types.NoneType) else 1
-    return lambda bilinear: count
+def _constants_of(form):
+    count = 0 if isinstance(form, types.NoneType) else 1
+    return lambda form: count
+
+
+def _planes(form):
+    """How many planes V has: with the second, of the pixels of probability 0, two."""
+    raise NotImplementedError("for kernels only")
+
+
+@overload(_planes)
+def _planes_of(form):
+    count = 2 if isinstance(form, types.Float) else 1
+    return lambda form: count
+
+
+def _keep_pixel(form, squares, v, d, at, enter, leave):
+    """Keep the distances d of a pixel at `enter + at` of the squares, and add to v at `at` what they exceed those at
+    `leave + at` by; in two planes, where those of probability 0 are counted.
+    """
+    raise NotImplementedError("for kernels only")
+
+
+@overload(_keep_pixel)
+def _keep_pixel_of(form, squares, v, d, at, enter, leave):
+    return _keep_both if isinstance(form, types.Float) else _keep_distance
+
+
+def _keep_distance(form, squares, v, d, at, enter, leave):
+    _exchange(squares, v, d, at, enter, leave)
+
+
+def _keep_both(form, squares, v, d, at, enter, leave):
+    far, one = splat(form), splat(1.0)
+    _exchange(squares, v, where_below(d, d, far), at, enter, leave)
+    _exchange(squares, v, one - where_below(one, d, far), at + LANES, enter, leave)
 
 
 @jit()
-def _add_row(bilinear, squares, v, q, key, step, t, at, enter, leave):
+def _exchange(squares, v, new, at, enter, leave):
+    """Keep `new` at `enter + at` of the squares; add it to v at `at`, and take away what is at `leave + at`, if that is
+    a place.
+    """
+    change = new
+    if leave >= 0:
+        change = change - load(squares, leave + at)
+    store(squares, enter + at, new)
+    store(v, at, load(v, at) + change)
+
+
+@jit()
+def _add_row(form, squares, v, q, key, step, t, at, enter, leave):
     """Add the squares of tile row t and the key row from `at` on to v, and keep them as row `enter` of the squares;
     take away those that were kept as row `leave` before, if it is a row.
     """
-    width = q.shape[2]
-    for w in range(width):
-        square = _pixel(bilinear, q, t, w, key, at + w * IMAGES, step)
-        change = square
-        if leave >= 0:
-            change = change - load(squares, (leave * width + w) * LANES)
-        store(squares, (enter * width + w) * LANES, square)
-        store(v, w * LANES, load(v, w * LANES) + change)
+    lanes = _planes(form) * LANES
+    row = q.shape[2] * lanes
+    for w in range(q.shape[2]):
+        d = _pixel(form, q, t, w, key, at + w * IMAGES, step)
+        _keep_pixel(form, squares, v, d, w * lanes, enter * row, leave * row)
 
 
 @jit()
-def _slide_row(squares, v, width, enter, leave):
+def _slide_row(squares, v, enter, leave):
     """Add row `enter` of the squares to v, take row `leave` away."""
-    for x in range(0, width * LANES, LANES):
-        change = load(squares, enter * width * LANES + x) - load(squares, leave * width * LANES + x)
+    for x in range(0, v.size, LANES):
+        change = load(squares, enter * v.size + x) - load(squares, leave * v.size + x)
         store(v, x, load(v, x) + change)
 
 
 @jit()
-def _exponents(x, v, reference, bits, span, first, width, tile_width):
+def _exponents(form, x, v, reference, bits, span, first, width, tile_width):
     """The logits, in bits over the reference, of `width` pixels from number `first` on, from the window sums v of the
     columns of the tile.
     """
-    d = load(v, 0)
+    lanes = _planes(form) * LANES
+    counts = lanes - LANES  # where they are; without a plane of them, the distances, which are not looked at
+    d, count = load(v, 0), load(v, counts)
     for c in range(1, span):
-        d = d + load(v, c * LANES)
+        d = d + load(v, c * lanes)
+        count = count + load(v, c * lanes + counts)
     for w in range(width):
         if w > 0 and span < tile_width:
             enter = w + span - 1
             enter -= tile_width if enter >= tile_width else 0
-            d = d + (load(v, enter * LANES) - load(v, (w - 1) * LANES))
+            d = d + (load(v, enter * lanes) - load(v, (w - 1) * lanes))
+            count = count + (load(v, enter * lanes + counts) - load(v, (w - 1) * lanes + counts))
         excess = narrow(d - splat(reference[first + w]), x)
-        store(x, w * LANES, excess * like(excess, bits))
+        excess = excess * like(excess, bits)
+        if counts > 0:
+            excess = where_equal(excess, narrow(count, x), like(excess, 0.0))
+        store(x, w * LANES, excess)
 
 
 @jit()
-def _move_reference(x, start, v, span, w, m, reference, sums, acc, scale2):
-    """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one."""
-    width = v.size // LANES
+def _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2):
+    """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one; columns
+    of v are `lanes` apart.
+    """
+    width = v.size // lanes
     distances = np.zeros(LANES)
     for c in range(w, w + span):
         for lane in range(LANES):
-            distances[lane] += v[c % width * LANES + lane]
+            distances[lane] += v[c % width * lanes + lane]
     new = np.inf
     for lane in range(LANES):
         if x[start + lane] > -np.inf:
@@ -192,24 +247,24 @@ def _keep_top(top, numbers, x, start, reference, scale2, far, images, rows, k, c
 
 @jit()
 def walk(
-    bilinear, far, q, at, window, labels, keys, values, key_labels, images, rows, shifts, size, scale2, stop, reference,
+    form, far, q, at, window, labels, keys, values, key_labels, images, rows, shifts, size, scale2, stop, reference,
     sums, top, numbers,
 ):  # fmt: skip
     """One tile of a query against all `keys`: updates reference, sums, top and numbers.
 
-    bilinear: None for squared differences, True for a bilinear form. far: D of a pair that does not compete, at least.
-    q: (F, tile height, tile width), for a bilinear form (1 + F, tile height, tile width). at: row and column of its
-    first pixel, at which the first window is centered, less half a window; both less than the sides of a key. window:
-    height and width. labels: (h, w) int64 of the pixels, -1 outside. keys: (groups, F * H * step) and values: (groups,
-    C * H * step), interleaved. key_labels: the same with one channel, or (1, H * step) for all groups, or (0, 0) where
-    all pairs compete. images, rows: (groups, 16) int64, the image of each lane and its first row shift. shifts: first
-    and last row shift, of those after it. size: H and W of the keys. scale2: -logit / D, in bits. stop: (1,) bool,
-    whether to return, at any time. reference: (h*w,) a distance near the least so far. sums: (h*w, 2 + 2 C): sum e,
-    sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least D, ascending, and their keys, int64, numbered
-    through images, rows and columns. All else float64.
+    form: None for squared differences, True for a bilinear form, the least D of a pixel of probability 0 for one with
+    such pixels. far: D of a pair that does not compete, at least. q: (F, tile height, tile width), for a bilinear form
+    (1 + F, tile height, tile width). at: row and column of its first pixel, at which the first window is centered, less
+    half a window; both less than the sides of a key. window: height and width. labels: (h, w) int64 of the pixels, -1
+    outside. keys: (groups, F * H * step) and values: (groups, C * H * step), interleaved. key_labels: the same with one
+    channel, or (1, H * step) for all groups, or (0, 0) where all pairs compete. images, rows: (groups, 16) int64, the
+    image of each lane and its first row shift. shifts: first and last row shift, of those after it. size: H and W of
+    the keys. scale2: -logit / D, in bits. stop: (1,) bool, whether to return, at any time. reference: (h*w,) a distance
+    near the least so far. sums: (h*w, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least
+    D, ascending, and their keys, int64, numbered through images, rows and columns. All else float64.
     """
     tile_height, tile_width = q.shape[1:]
-    features = len(q) - _constants(bilinear)
+    features = len(q) - _constants(form)
     height, width = labels.shape
     depth, span = window
     key_height, key_width = size
@@ -219,8 +274,9 @@ def walk(
     masked = len(key_labels) > 0
     kept = tile_height if tile_height == height else depth  # rows of squares: all, where the window wraps around
     center_row, center_column = depth // 2, span // 2
-    squares = _aligned(kept * tile_width * LANES, sums)
-    v = _aligned(tile_width * LANES, sums)
+    lanes = _planes(form) * LANES
+    squares = _aligned(kept * tile_width * lanes, sums)
+    v = _aligned(tile_width * lanes, sums)
     x = _aligned(width * LANES, values)
     acc = _aligned(height * width * columns * IMAGES, values)
     acc[:] = 0
@@ -236,16 +292,16 @@ def walk(
                 column = (at[1] + center_column + dx) % key_width
                 for t in range(depth):
                     start = (at[0] + t + dy) % key_height * features * step + first_column * IMAGES
-                    _add_row(bilinear, squares, v, q, key, step, t, start, t, -1)
+                    _add_row(form, squares, v, q, key, step, t, start, t, -1)
                 for h in range(height):
                     if h > 0 and depth < tile_height:
                         enter, leave = h + depth - 1, h - 1
                         start = (at[0] + enter + dy) % key_height * features * step + first_column * IMAGES
                         if enter < tile_height:
-                            _add_row(bilinear, squares, v, q, key, step, enter, start, enter % kept, leave % kept)
+                            _add_row(form, squares, v, q, key, step, enter, start, enter % kept, leave % kept)
                         else:
-                            _slide_row(squares, v, tile_width, enter - tile_height, leave)
-                    _exponents(x, v, reference, -scale2, span, h * width, width, tile_width)
+                            _slide_row(squares, v, enter - tile_height, leave)
+                    _exponents(form, x, v, reference, -scale2, span, h * width, width, tile_width)
                     k = (at[0] + center_row + h + dy) % key_height
                     for w in range(width):
                         m, start = h * width + w, w * LANES
@@ -259,7 +315,7 @@ def walk(
                             x[start + (key_width - dx) * IMAGES : start + LANES] = -np.inf
                         peak = fold_max(load(x, start))
                         if any_above(peak, like(peak, _GROWTH)):
-                            _move_reference(x, start, v, span, w, m, reference, sums, acc, scale2)
+                            _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2)
                         if top_k and any_above(peak, like(peak, (reference[m] - top[m, -1]) * scale2)):
                             kinds = images[g], rows[g], k, column + w, key_height, key_width
                             _keep_top(top[m], numbers[m], x, start, reference[m], scale2, far, *kinds)

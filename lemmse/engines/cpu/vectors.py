@@ -8,6 +8,7 @@ Their numbers are float32 or float64, those of the arrays that they come from.
     exp2                    2^x                                         any_above      whether any lane of a > b
     fold_sum, fold_max      a Block to a Row, over its columns          total          the sum of a Row
     above, lowest           lanes where a > b as bits, and the first    where_equal    x, or -inf where a and b differ
+    where_below             x, or 0 where a is not below b
     add_moments             the sums of the online softmax              insert         into an ascending list
     squared_distance        of two arrays
 """
@@ -157,6 +158,17 @@ def where_equal(_typing, x, a, b):
     def generate(context, builder, signature, args):
         nothing = ir.Constant(x.llvm, [-math.inf] * x.lanes)
         return builder.select(builder.fcmp_ordered("==", args[1], args[2]), args[0], nothing)
+
+    return x(x, a, b), generate
+
+
+@intrinsic
+def where_below(_typing, x, a, b):
+    """The lanes of x where a < b; 0 in the others."""
+
+    def generate(context, builder, signature, args):
+        zero = ir.Constant(x.llvm, [0.0] * x.lanes)
+        return builder.select(builder.fcmp_ordered("<", args[1], args[2]), args[0], zero)
 
     return x(x, a, b), generate
 
