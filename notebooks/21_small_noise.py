@@ -297,8 +297,8 @@ too briefly. With little noise the formula of the whole receptive field looks it
 it there. {windows_say} Of longer training, other weights of the noise levels and a larger network,
 '{best_training.name}' gains most at $\\sigma \\le {small:g}$:
 {figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is {gap:.1f} dB below that
-at $\\sigma = {levels[-1]:g}$. {by_narrower} Over all {len(changes)} trainings, the agreement follows the number of patches
-that vote (rank correlation {rank_correlation:.2f}). At $\\sigma = {levels[0]:g}$ {filter_says} This is about one
+at $\\sigma = {levels[-1]:g}$. {by_narrower} Over all {len(changes)} trainings, the agreement follows the number of
+patches that vote (rank correlation {rank_correlation:.2f}). At $\\sigma = {levels[0]:g}$ {filter_says} This is about one
 architecture ({architecture}), trained for minutes on {min(count, *other_counts)} to {most} images.""")
 
 # %% tags=["hide-input"]
