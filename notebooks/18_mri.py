@@ -405,9 +405,11 @@ statements |= {
     f"every control, by {SURE:g} standard errors.": bool(line["margin"] > SURE * line["error"])
     for _, line in noisy.iterrows()
 }
-statements[
-    f"For the scan {first_scan}, {longer} times as many steps raise the margin, in the mean over these noise levels."
-] = bool(mean_margin[more] > mean_margin[architecture])
+if longer > 1:
+    statements[
+        f"For the scan {first_scan}, {longer} times as many steps raise the margin, in the mean over these noise "
+        "levels."
+    ] = bool(mean_margin[more] > mean_margin[architecture])
 statements["With two coils the formula does not commute with translations; with one constant coil it does."] = (
     broken["two coils"] > 1e-3 > 1e-9 > broken["one constant coil"]
 )

@@ -298,8 +298,8 @@ it there. {windows_say} Of longer training, other weights of the noise levels an
 '{best_training.name}' gains most at $\\sigma \\le {small:g}$:
 {figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is {gap:.1f} dB below that
 at $\\sigma = {levels[-1]:g}$. {by_narrower} Over all {len(changes)} trainings, the agreement follows the number of
-patches that vote (rank correlation {rank_correlation:.2f}). At $\\sigma = {levels[0]:g}$ {filter_says} This is about one
-architecture ({architecture}), trained for minutes on {min(count, *other_counts)} to {most} images.""")
+patches that vote (rank correlation {rank_correlation:.2f}). At $\\sigma = {levels[0]:g}$ {filter_says} This is about
+one architecture ({architecture}), trained for minutes on {min(count, *other_counts)} to {most} images.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(clean["test"][:1], large, generator=torch.Generator().manual_seed(noise_seed))
