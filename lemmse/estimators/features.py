@@ -77,11 +77,12 @@ class Features(ABC, Generic[EngineT]):
 
         Args:
             engine: which computes the distances and the sums.
-            state: the sums so far, (Q, rows of the state).
-            queries: the features of the queries, Q of them, or for several scales of each fewer.
+            state: the sums so far, (Q * S, rows of the state).
+            queries: the features of the Q queries.
             z: `B A x` of the training images, (B, C, H, W).
             t: what is averaged, (B, K, H, W): the clean training images, or other targets.
-            scale: (Q,), `1 / (2 sigma^2)`.
+            scale: (Q * S,), `1 / (2 sigma^2)`: one for each query, or several in a row where features are white and
+                the engine takes several scales.
             first: the number of the first image of the block.
             exclude: (Q,) int64, the number of the image that is left out of each query, -1 for none.
         """
