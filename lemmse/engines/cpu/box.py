@@ -31,10 +31,9 @@ _LEAST_GROUPS = 4  # in a part, where there are many
 _LEAST = 1 << 22  # pairs that are worth a task of their own
 _WHOLE = 64  # pixels along an axis that is not cut
 _TILE = (128, 64)  # rows and columns of a tile of a query that is cut: what it sums stays in the cache
-_CHANNELS = 8  # of values, summed in one pass
-_LEAST_SHARE = (
-    1e-36  # of the largest scale: float32 has it, and makes 0 of the logits of images, as a smaller one would
-)
+_CHANNELS = (8, 32)  # of values, summed in one pass, at least and at most
+_SUMS = 1 << 15  # channels of all pixels of a tile: more would not stay in the cache
+_LEAST_SHARE = 1e-36  # of the largest scale: float32 has it, and the logits of images are 0 at it already
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Groups:
     """Training images as the kernel takes them, all in runs of one length.
 
     keys: (groups, F * H * step). absent: (F, 1), the features of a lane without an image. values: arrays (groups, C * H
-    * step) of at most `_CHANNELS` channels C, `channels`. labels: (groups or 1, H * step), or (0, 0) where all pairs
+    * step) of some channels C each, `channels`. labels: (groups or 1, H * step), or (0, 0) where all pairs
     compete. numbers, rows: (groups, 16) int64, the image in each lane and its first row shift. sides: H and W.
     """
 
@@ -155,8 +154,10 @@ def accumulate(
     rows, columns = (_spans(*axis, patch_size) for axis in zip(sides, key_sides, _TILE, strict=True))
     tiles = [Tile.cut(queries, query_strata, r, c, key_sides) for r in rows for c in columns]
     stored = key_sides[1] + max(span.features for span in columns) + COLUMNS + 1  # one more: no power of two
+    least, most = _CHANNELS
+    chunks = values.split(max(least, min(most, _SUMS // max(tile.labels.size for tile in tiles))), 1)
     groups = [
-        _groups(lanes, keys, values, _key_labels(query_strata, key_strata, values.dtype), stored, first_image, bilinear)
+        _groups(lanes, keys, chunks, _key_labels(query_strata, key_strata, values.dtype), stored, first_image, bilinear)
         for lanes in arrange(len(keys), key_sides[0])
     ]
     scales, left_out = scale.detach().chunk(len(queries)), [-1] * len(queries) if exclude is None else exclude.tolist()
@@ -198,19 +199,18 @@ def _key_labels(query_strata: Tensor, key_strata: Tensor, dtype: torch.dtype) ->
 def _groups(
     lanes: Lanes,
     keys: Tensor,
-    values: Tensor,
+    chunks: tuple[Tensor, ...],
     labels: Tensor | None,
     columns: int,
     first_image: int,
     bilinear: bool,
 ) -> Groups:
-    """The images of these lanes as the kernel takes them."""
+    """The images of these lanes as the kernel takes them, their values in chunks of some channels."""
     absent = torch.full((keys.shape[1], 1), ABSENT, dtype=keys.dtype, device="cpu")
     if bilinear:
         absent[:-1] = 0  # the last feature, which queries multiply by something positive, is enough
-    chunks = values.split(_CHANNELS, 1)
     if labels is None:
-        key_labels = np.zeros((0, 0), values.numpy().dtype)
+        key_labels = np.zeros((0, 0), chunks[0].numpy().dtype)
     else:
         alike = bool((lanes.rows == 0).all())  # one group tells for all
         rows = lanes.rows[:1] if alike else lanes.rows
