@@ -159,11 +159,11 @@ def sets_of(case):
     """The images that are removed, for each kind and seed."""
     count, removed = len(case.images), len(case.top)
     order = torch.Generator().manual_seed(seed)
-    shuffled = [torch.randperm(count, generator=order) for _ in range(seeds)]
+    drawn = [torch.randperm(count, generator=order) for _ in range(seeds)]
     return {
         "all": [[]] * seeds,
         "top": [case.top] * seeds,
-        "random": [drawn[:removed].tolist() for drawn in shuffled],
+        "random": [each[:removed].tolist() for each in drawn],
     }
 
 
