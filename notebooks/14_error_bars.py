@@ -109,8 +109,8 @@ physics = Denoising()
 P = patch_size
 formula = LocalEquivariantMMSE(images, physics, patch_size=P)
 rows = []
+noise = torch.Generator().manual_seed(noise_seed + 1)
 for world, truth in worlds.items():
-    noise = torch.Generator().manual_seed(noise_seed + 1)
     for sigma in sigmas:
         y = physics.measure(truth, sigma, generator=noise)
         known = formula.posterior(y, sigma)
