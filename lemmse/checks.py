@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import reprlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,16 @@ def check_positive(value: float, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < as_float(value) < math.inf:
         raise ValueError(f"{what} must be a finite positive number, got {shown(value)}")
     return float(value)
+
+
+def check_positive_numbers(values: Sequence[float] | Tensor, name: str) -> list[float]:
+    """Return `values` as floats if they are a list of at least one finite and positive number."""
+    from torch import Tensor
+
+    if not isinstance(values, (Sequence, Tensor)) or isinstance(values, (str, bytes)) or not len(values):
+        raise ValueError(f"{name} must be a list of at least one number, got {shown(values)}")
+    numbers = values.tolist() if isinstance(values, Tensor) else values
+    return [check_positive(value, f"each of {name}") for value in numbers]
 
 
 def check_count(value: int, what: str, minimum: int = 1, maximum: int | None = None) -> int:

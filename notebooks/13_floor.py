@@ -60,7 +60,8 @@ learning_rate: float = 2.0e-3  # at its highest
 sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_min, 1)
 photograph_queries: int = 12  # training crops, drawn at random, for the floor of the networks
 photograph_tested: int = 24  # test crops of the networks
-seed: int = 0  # of draws, noise, weights and resampling
+seed: int = 0  # of the weights and of the training
+noise_seed: int = 0  # of the noise, the draws and the resampling
 strict: bool = True  # whether this chapter fails if the claim at its end does
 
 # %% tags=["hide-input"]
@@ -97,7 +98,7 @@ test_groups = image_groups(data, split="test", count=tested, **shape)
 # %%
 physics = Denoising()
 formula = LocalEquivariantMMSE(images, physics, patch_size=5)
-source = torch.Generator().manual_seed(seed)
+source = torch.Generator().manual_seed(noise_seed)
 y = physics.measure(images[:4], 0.2, generator=source)
 own = torch.arange(4)
 at_home = formula(y, 0.2)
@@ -140,7 +141,7 @@ table = risk_map(
     patch_sizes,
     sigmas,
     queries=queries,
-    seed=seed,
+    seed=noise_seed,
     groups=groups,
     test_groups=test_groups,
 )
@@ -266,16 +267,16 @@ for left, kinds in {"photograph": albums, "crop": None}.items():
         P,
         sigmas,
         queries=photograph_queries,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(noise_seed),
         groups=kinds,
     )
 
 # %% tags=["hide-input"]
-resampling = torch.Generator().manual_seed(seed)
+resampling = torch.Generator().manual_seed(noise_seed)
 options |= {"count": photograph_tested, "split": "test"}
 new = {"test": load_images(photographs, **options)}
 pairs = compare(
-    networks, physics, new, sigmas, seed=seed + 1, groups={"test": list(image_groups(photographs, **options))}
+    networks, physics, new, sigmas, seed=noise_seed + 1, groups={"test": list(image_groups(photographs, **options))}
 )
 risk = means_by_group(pairs[pairs["other"] == TRUTH], "mse", ["one", "sigma"], generator=resampling)
 bounds = floor_and_ceiling(risks["photograph"], generator=resampling).set_index("sigma")

@@ -62,7 +62,8 @@ sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_mi
 filter_sigmas: list[float] = [0.2, 0.8]  # noise levels at which filters are compared
 filter_pixels: int = 14  # pixels a side of the crop whose filters are compared
 filter_images: int = 3  # test images whose filters are compared
-seed: int = 0  # of worlds, noise, weights and resampling
+seed: int = 0  # of the weights and of the training
+noise_seed: int = 0  # of the noise, the worlds and the draws
 strict: bool = True  # whether this chapter fails if the claim at its end does
 
 # %% tags=["hide-input"]
@@ -84,9 +85,9 @@ from lemmse.data.unseen import WORLDS, world_images
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 images = load_images(data, count=count, size=size, channels=1)
 shape = {"count": tested, "size": size, "channels": 1}
-pick = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:tested]
+pick = torch.randperm(count, generator=torch.Generator().manual_seed(noise_seed))[:tested]
 worlds = {"training": images[pick], "test": load_images(data, split="test", **shape)}
-generator = torch.Generator().manual_seed(seed)
+generator = torch.Generator().manual_seed(noise_seed)
 for world in WORLDS:
     worlds[world] = world_images(world, tested, size, 1, generator)
 albums = image_groups(data, count=count, size=size, channels=1)
@@ -108,8 +109,8 @@ physics = Denoising()
 P = patch_size
 formula = LocalEquivariantMMSE(images, physics, patch_size=P)
 rows = []
+noise = torch.Generator().manual_seed(noise_seed + 1)
 for world, truth in worlds.items():
-    noise = torch.Generator().manual_seed(seed + 1)
     for sigma in sigmas:
         y = physics.measure(truth, sigma, generator=noise)
         known = formula.posterior(y, sigma)
@@ -152,7 +153,6 @@ show_figure(
 )
 
 # %% tags=["hide-input"]
-resampling = torch.Generator().manual_seed(seed)
 errors["bias"] = errors["estimated"] - errors["true"]
 bias = errors.groupby("sigma")["bias"].agg(["mean", "sem", "std"])
 bias["correlation"] = [part["estimated"].corr(part["true"]) for _, part in errors.groupby("sigma")]
@@ -286,7 +286,7 @@ def affine_jacobian(sigma):
 
 jacobians, seen = {}, {}
 for sigma in filter_sigmas:
-    noise = torch.Generator().manual_seed(seed + 2)
+    noise = torch.Generator().manual_seed(noise_seed + 2)
     seen[sigma] = physics.measure(truth, sigma, generator=noise)
     derivative = {"formula": formula_jacobian(taught, seen[sigma], sigma)}
     for name, network in networks.items():
@@ -415,7 +415,7 @@ first_sigma, last_sigma = min(filter_sigmas), max(filter_sigmas)
 def range_of(column, sigma):
     """The least and the largest of the networks."""
     values = far[column].loc[sigma]
-    return f"{values.min():.2f} to {values.max():.2f}"
+    return figures.span(values)
 
 
 unnoticed = f", and not {listed(missed)}" if len(missed) else ""
@@ -425,8 +425,8 @@ show_answer(f"""On average over the pixels of an image, yes, where the noise is 
 truth is off by {bias["z"].abs().max():.1f} standard errors at most over {len(errors) // len(sigmas)} images of
 {len(worlds)} worlds, and correlates with the true error at {bias["correlation"][low]:.2f} at σ = {low:g}, but at
 {bias["correlation"][high]:.2f} at σ = {high:g}, where chance is as large as the errors. The deviation itself is right
-at home and only there: error over expectation is {home_factor.min():.2f} to {home_factor.max():.2f} on training images,
-{factor.loc["test"].min():.1f} to {factor.loc["test"].max():.1f} on test images, and up to
+at home and only there: error over expectation is {figures.span(home_factor)} on training images,
+{figures.span(factor.loc["test"], ".1f")} on test images, and up to
 {away_factor.max(axis=None):.0f} elsewhere ("{worst}" at σ = {low:g}). At σ = {alarm_sigma:g} the gap tells
 {listed(caught)} from training images (area of at least 0.9){unnoticed}. From test images it tells
 {listed(caught_again)} only. The filters of the networks are like those of the formula at σ = {last_sigma:g}, with a

@@ -23,6 +23,7 @@ from lemmse.analysis.evaluate import squared_distances
 from lemmse.analysis.uncertainty import means_by_group
 from lemmse.checks import check_count, check_generator, check_images
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
+from lemmse.estimators.posterior import PartialSum
 from lemmse.physics.operators import Denoising, Physics
 
 if TYPE_CHECKING:
@@ -84,38 +85,54 @@ def risks_with_and_without(
     operator = physics or Denoising()
     drawn = torch.randperm(count, generator=generator, dtype=torch.int64, device="cpu")[:queries]
     x, own = images[drawn.to(images.device)], [labels[i] for i in drawn.tolist()]
-    with_it = LocalEquivariantMMSE(images, operator, patch_size=patch_size)
-    without_it = _without_own(with_it, images, labels, drawn)
+    formula = LocalEquivariantMMSE(images, operator, patch_size=patch_size)
+    estimates = _with_and_without(formula, images, labels, drawn)
     frames = []
     for sigma in sigmas:
         y = operator.measure(x, sigma, generator=generator)
         about = {"count": count, "patch_size": patch_size, "sigma": sigma, "image": drawn.tolist(), "group": own}
-        estimates = (with_it(y, sigma), without_it(y, sigma))
-        risks = {name: squared_distances(e, x).cpu() for name, e in zip(RISKS, estimates, strict=True)}
+        risks = {
+            name: squared_distances(estimate, x).cpu()
+            for name, estimate in zip(RISKS, estimates(y, sigma), strict=True)
+        }
         frames.append(pd.DataFrame({**about, **risks}))
     return pd.concat(frames, ignore_index=True)
 
 
-def _without_own(
+def _with_and_without(
     formula: LocalEquivariantMMSE, images: Tensor, labels: list[Hashable], drawn: Tensor
-) -> Callable[[Tensor, float], Tensor]:
-    """A map of measurements of the images `drawn` that leaves the group of each out of its own query."""
+) -> Callable[[Tensor, float], tuple[Tensor, Tensor]]:
+    """A map of measurements of the images `drawn` to their estimates, with the group of each and without it.
+
+    The sums over the others and those over the group itself merge to the sums over all: no pair is computed twice.
+    """
     if len(set(labels)) == len(labels):
-        return lambda y, sigma: formula.posterior(y, sigma, exclude=drawn.to(y.device)).mean
-    own = [labels[i] for i in drawn.tolist()]
-    rebuilt = {}
-    for group in dict.fromkeys(own):
-        others = torch.tensor([label != group for label in labels], dtype=torch.bool, device=images.device)
-        rebuilt[group] = formula.rebuilt(images[others])
+        alone = [formula.rebuilt(images[i : i + 1]) for i in drawn.tolist()]
 
-    def restored(y: Tensor, sigma: float) -> Tensor:
-        estimate = torch.empty(len(y), *formula.target_shape, dtype=formula.dtype, device=y.device)
-        for group, estimator in rebuilt.items():
-            mine = torch.tensor([label == group for label in own], dtype=torch.bool, device=y.device)
-            estimate[mine] = estimator(y[mine], sigma)
-        return estimate
+        def of_images(y: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+            others = formula.partial(y, sigma, exclude=drawn.to(y.device))
+            own = PartialSum.stack([one.partial(y[n : n + 1], sigma) for n, one in enumerate(alone)])
+            return formula.finish(others.merge(own)).mean, formula.finish(others).mean
 
-    return restored
+        return of_images
+    labels_drawn = [labels[i] for i in drawn.tolist()]
+    parts = []
+    for group in dict.fromkeys(labels_drawn):
+        inside, mine = (
+            torch.tensor([label == group for label in names], dtype=torch.bool, device=images.device)
+            for names in (labels, labels_drawn)
+        )
+        parts.append((mine, formula.rebuilt(images[~inside]), formula.rebuilt(images[inside])))
+
+    def of_groups(y: Tensor, sigma: float) -> tuple[Tensor, Tensor]:
+        with_it, without_it = torch.empty(2, len(y), *formula.target_shape, dtype=formula.dtype, device=y.device)
+        for mine, rest, group in parts:
+            others = rest.partial(y[mine], sigma)
+            with_it[mine] = formula.finish(others.merge(group.partial(y[mine], sigma))).mean
+            without_it[mine] = formula.finish(others).mean
+        return with_it, without_it
+
+    return of_groups
 
 
 def floor_and_ceiling(frame: pd.DataFrame, *, generator: torch.Generator) -> pd.DataFrame:

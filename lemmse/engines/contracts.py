@@ -2,7 +2,9 @@
 
 Every one merges a block of training images into a `SoftmaxState` and returns the new state. The logit of a pair
 is `-scale * D`, with `scale = 1 / (2 sigma^2)` of each query and D a squared distance of features; the values are the
-clean pixels. The module of the plain engine states what the arguments mean.
+clean pixels. The module of the plain engine states what the arguments mean. Engines that the registry says to take
+several scales may be given S of them for each query, one for each of S noise levels, and the state has a query's row S
+times: D is computed once for all.
 
 A `BoxEngine` may also serve noise that is not Gaussian: then D is a sum over the window of a bilinear form of a pixel,
 `q[0] + sum_f q[1 + f] a[f]`, whose terms an estimator chooses. A pair whose D is at least `IMPOSSIBLE` has weight 0.

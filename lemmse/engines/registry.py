@@ -35,7 +35,8 @@ class Engine:
     """A module of this package and what it can serve: a type of device, a dtype, gradients, sizes; a package it needs.
 
     streams: its memory does not grow with the product of queries and training images. in_place: nor with the number of
-    training images in a block, unless features must be made of them.
+    training images in a block, unless features must be made of them. several_scales: it takes several scales for each
+    query, and computes the distances once.
     """
 
     module: str
@@ -47,6 +48,7 @@ class Engine:
     package: str | None = None
     streams: bool = False
     in_place: bool = False
+    several_scales: bool = False
 
     def load(self) -> Any:
         """Its module, which fulfills one of the protocols in `contracts`."""
@@ -75,7 +77,7 @@ class Engine:
 
 
 ENGINES = {
-    "numba": Engine("cpu.box", device="cpu", differentiable=False, streams=True),
+    "numba": Engine("cpu.box", device="cpu", differentiable=False, streams=True, several_scales=True),
     "triton": Engine(
         "cuda.box",
         device="cuda",
@@ -86,12 +88,12 @@ ENGINES = {
         package="triton",
         streams=True,
     ),
-    "torch": Engine("plain.box"),
+    "torch": Engine("plain.box", several_scales=True),
     "mixed": Engine("cpu.gemm", device="cpu", differentiable=False),
     "direct": Engine("cpu.whole", device="cpu", differentiable=False, streams=True, in_place=True),
     "gemm": Engine("plain.gemm"),
     "position": Engine("plain.position"),
-    "correlation": Engine("plain.correlation"),
+    "correlation": Engine("plain.correlation", several_scales=True),
 }
 
 

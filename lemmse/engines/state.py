@@ -107,9 +107,9 @@ class SoftmaxState:
         """The states of several queries as one, along Q."""
         return SoftmaxState(*map(torch.cat, zip(*(state._fields() for state in states), strict=True)))
 
-    def query(self, n: int) -> SoftmaxState:
-        """The state (1, n) of one query."""
-        return SoftmaxState(*(value[n : n + 1] for value in self._fields()))
+    def query(self, n: int, levels: int = 1) -> SoftmaxState:
+        """The rows (levels, n) of one query, of which each has as many as there are levels."""
+        return SoftmaxState(*(value[n * levels : (n + 1) * levels] for value in self._fields()))
 
     def at(self, positions: Tensor) -> SoftmaxState:
         """The rows (Q, len(positions)) of this state."""

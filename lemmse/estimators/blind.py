@@ -4,7 +4,8 @@ Where sigma is drawn from levels `sigma_s` with probabilities `pi_s`, the minimi
 
     x_hat(v) = sum_s pi_s p_s(v) x_hat_s(v) / sum_s pi_s p_s(v),
 
-p_s the density of the noisy patch v at sigma_s, normalizer included, and x_hat_s the estimator that knows sigma_s.
+p_s the density of the noisy patch v at sigma_s, normalizer included, and x_hat_s the estimator that knows sigma_s. All
+levels share the distances of v to the training patches: see `MixtureEstimator.posterior_at_levels`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_positive, shown
+from lemmse.checks import check_positive_numbers
 from lemmse.estimators.mixture import MixtureEstimator
 
 
@@ -45,8 +46,8 @@ class BlindMMSE(nn.Module):
         if not isinstance(estimator, MixtureEstimator):
             raise ValueError(f"estimator must be LE-MMSE, E-MMSE or MMSE, got {type(estimator).__name__}")
         self.estimator = estimator
-        self.sigmas = _positive_numbers(sigmas, "sigmas")
-        self.weights = [1.0] * len(self.sigmas) if weights is None else _positive_numbers(weights, "weights")
+        self.sigmas = check_positive_numbers(sigmas, "sigmas")
+        self.weights = [1.0] * len(self.sigmas) if weights is None else check_positive_numbers(weights, "weights")
         if len(self.weights) != len(self.sigmas):
             raise ValueError(f"weights must be one for each sigma, got {len(self.weights)} and {len(self.sigmas)}")
 
@@ -61,15 +62,9 @@ class BlindMMSE(nn.Module):
 
     def _levels(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Means (Q, S, C, H, W) and probabilities (Q, S, H, W) of the S levels."""
-        posteriors = [self.estimator.posterior(y, sigma) for sigma in self.sigmas]
-        means = torch.stack([posterior.mean for posterior in posteriors], 1)
-        log_density = torch.stack([posterior.log_density for posterior in posteriors], 1)
+        posterior = self.estimator.posterior_at_levels(y, self.sigmas)
+        means, log_density = (
+            values.unflatten(0, (-1, len(self.sigmas))) for values in (posterior.mean, posterior.log_density)
+        )
         prior = log_density.new_tensor(self.weights).log()[:, None, None]
         return means, torch.softmax(log_density + prior, 1)
-
-
-def _positive_numbers(values: Sequence[float], name: str) -> list[float]:
-    if not isinstance(values, (Sequence, Tensor)) or isinstance(values, (str, bytes)) or not len(values):
-        raise ValueError(f"{name} must be a list of at least one number, got {shown(values)}")
-    numbers = values.tolist() if isinstance(values, Tensor) else values
-    return [check_positive(value, f"each of {name}") for value in numbers]

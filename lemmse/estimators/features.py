@@ -39,6 +39,7 @@ class Features(ABC, Generic[EngineT]):
 
     Attributes:
         engines: the names of the engines that serve, the fastest first.
+        white: whether noise levels change nothing but the scale of distances.
         sides: height and width of the images that an engine compares, padding included.
         competing: (n,) int64, how many positions of each training image compete for each row.
         rank: (n,) float64, the rank of Q_m, for one channel.
@@ -48,6 +49,7 @@ class Features(ABC, Generic[EngineT]):
     """
 
     engines: ClassVar[tuple[str, ...]]
+    white: ClassVar[bool] = True
     sides: tuple[int, int]
     competing: Tensor
     rank: Tensor
@@ -75,11 +77,12 @@ class Features(ABC, Generic[EngineT]):
 
         Args:
             engine: which computes the distances and the sums.
-            state: the sums so far, (Q, rows of the state).
-            queries: the features of the queries.
+            state: the sums so far, (Q * S, rows of the state).
+            queries: the features of the Q queries.
             z: `B A x` of the training images, (B, C, H, W).
             t: what is averaged, (B, K, H, W): the clean training images, or other targets.
-            scale: (Q,), `1 / (2 sigma^2)`.
+            scale: (Q * S,), `1 / (2 sigma^2)`: one for each query, or several in a row where features are white and
+                the engine takes several scales.
             first: the number of the first image of the block.
             exclude: (Q,) int64, the number of the image that is left out of each query, -1 for none.
         """

@@ -50,7 +50,7 @@ class LocalEquivariantMMSE(MixtureEstimator):
         rtol: singular values of A below rtol of the largest count as zero in "pinv".
         targets: what is estimated in place of x: (N, K, H, W), one target for each image, or a function that makes them
             of a batch of clean images. They are on the scale of pixels: float32 is exact for values of order 1. Sums
-            take 8 of the K channels at a time.
+            take 8 to 32 of the K channels at a time.
         noise: the law of the measurements, "gaussian"; or, with the identity, "poisson", `y ~ Poisson(rate (A x + b))`
             (counts, which may be fractional); "gamma", speckle of mean A x; or "bernoulli", ones with the probability
             A x. The noise level that the estimator is called with is then the rate, the number of looks, or ignored.

@@ -7,7 +7,8 @@ up to the `Features` of the estimator, how it is summed up to the engine that se
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, Self
 
 import torch
@@ -18,6 +19,7 @@ from lemmse.checks import (
     check_count,
     check_exclude,
     check_measurements,
+    check_positive_numbers,
     check_sigma,
     check_sigma_range,
     check_size,
@@ -148,30 +150,52 @@ class MixtureEstimator(nn.Module):
         """
         return self.finish(self.partial(y, sigma, top_k, exclude=exclude))
 
+    def posterior_at_levels(self, y: Tensor, sigmas: Sequence[float]) -> Posterior:
+        """What `posterior` says of the measurements y at each of S noise levels: Q * S rows, the first query at all
+        levels, then the next.
+
+        For Gaussian noise the distances of y to the data are the same at all levels. E-MMSE and LE-MMSE with the
+        engines "numba" and "torch" compute them once; other engines take one pass a level.
+
+        Raises:
+            ValueError: as `posterior` does.
+        """
+        check_measurements(y, self.query_shape, self.query_dtype, self.device)
+        sigmas = check_positive_numbers(sigmas, "sigmas")
+        levels = torch.stack([self._check_level(sigma, y) for sigma in sigmas], 1).flatten()
+        return self.finish(self._partial(y, levels, 0, None))
+
     def partial(self, y: Tensor, sigma: float | Tensor, top_k: int = 0, *, exclude: Tensor | None = None) -> PartialSum:
         """The sums over the images of this estimator alone, to merge with those of other shards of a data set.
 
         Arguments as for `posterior`, which is `finish(partial(...))`; exclude counts the images of this estimator.
         """
         check_measurements(y, self.query_shape, self.query_dtype, self.device)
-        sigma = self._check_level(sigma, y)
-        features = self._features_for(tuple(y.shape[1:]), sigma)
-        self._check_top_k(top_k, len(y), features)
         exclude = None if exclude is None else check_exclude(exclude, len(y)).to(self.device)
-        channels, height, width = features.shape
-        group = max(1, _ROWS // (height * width * -(-channels // _CHANNELS)))
+        return self._partial(y, self._check_level(sigma, y), top_k, exclude)
+
+    def _partial(self, y: Tensor, sigma: Tensor, top_k: int, exclude: Tensor | None) -> PartialSum:
+        """The sums for the queries y (Q, ...) at the levels sigma, S of them for each query: rows (Q * S, ...).
+
+        Several levels are for a query of which no image is left out.
+        """
+        features = self._features_for(tuple(y.shape[1:]), sigma)
+        self._check_top_k(top_k, len(sigma), features)
         needed = any(given.requires_grad for given in (y, sigma, self._data, self._targets))
         differentiable = torch.is_grad_enabled() and needed
         y = _recordable(y) if differentiable else y
         engine = ENGINES[self._engine_for(differentiable)]
-        groups = [slice(start, start + group) for start in range(0, len(y), group)]
+        if not (features.white and engine.several_scales):
+            y = y.repeat_interleave(len(sigma) // len(y), 0)
+        levels = len(sigma) // len(y)
+        channels, height, width = features.shape
+        group = max(1, _ROWS // (height * width * -(-channels // _CHANNELS) * levels))
+        left_out = repeat(None) if exclude is None else exclude.split(group)
+        groups = list(zip(y.split(group), sigma.split(group * levels), left_out, strict=False))
         work = None if self._data.count is None else len(groups) * self._data.count
         with torch.set_grad_enabled(differentiable), passes(work):
-            parts = [
-                self._sum(features, y[at], sigma[at], top_k, engine, None if exclude is None else exclude[at])
-                for at in groups
-            ]
-        count, excluded = parts[0][1], torch.zeros(len(y), dtype=torch.int64, device=self.device)
+            parts = [self._sum(features, *queries, top_k, engine) for queries in groups]
+        count, excluded = parts[0][1], torch.zeros(len(sigma), dtype=torch.int64, device=self.device)
         self._targets.check_count(count)
         if exclude is not None:
             excluded = (exclude >= 0).long()
@@ -230,15 +254,17 @@ class MixtureEstimator(nn.Module):
         features: Features[Any],
         y: Tensor,
         sigma: Tensor,
+        exclude: Tensor | None,
         top_k: int,
         engine: Engine,
-        exclude: Tensor | None,
     ) -> tuple[SoftmaxState, int]:
-        """One pass over the data set; returns the state and the number N of training images."""
+        """One pass over the data set for queries y, at one level or several each; returns the state and the number N of
+        training images.
+        """
         z, (rows, channels) = self._query(y), features.state_shape
         queries, scale = features.compared(z, sigma)
-        state = SoftmaxState.empty((len(y), rows), channels, top_k, self.device)
-        held = queries[0].numel() if engine.streams else queries.numel()
+        state = SoftmaxState.empty((len(sigma), rows), channels, top_k, self.device)
+        held = queries[0].numel() * (1 if engine.streams else len(sigma))
         whole = self._unchanged and engine.in_place  # nothing is made of a batch: no need to split it
         chunk = self.chunk_size or (None if whole else max(1, _NUMBERS // max(1, held)))
         most = min((size for size in (chunk, self._targets.most) if size), default=None)

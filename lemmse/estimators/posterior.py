@@ -94,6 +94,16 @@ class PartialSum:
         count, excluded = self.count + other.count, self.excluded + other.excluded
         return replace(self, state=state, count=count, excluded=excluded)
 
+    @staticmethod
+    def stack(parts: list[PartialSum]) -> PartialSum:
+        """The sums for several queries, over shards of equally many images, as one, along Q."""
+        return replace(
+            parts[0],
+            state=SoftmaxState.stack([part.state for part in parts]),
+            sigma=torch.cat([part.sigma for part in parts]),
+            excluded=torch.cat([part.excluded for part in parts]),
+        )
+
     def to(self, device: torch.device) -> PartialSum:
         """The same sums on another device."""
         state = SoftmaxState(*(getattr(self.state, field.name).to(device) for field in fields(self.state)))

@@ -29,6 +29,7 @@ class ScoredPixelFeatures(PixelFeatures):
     """
 
     engines: ClassVar[tuple[str, ...]] = ("numba", "torch")
+    white: ClassVar[bool] = False
     form: ClassVar[dict[str, bool]] = {"bilinear": True}
 
     def __init__(

@@ -32,7 +32,7 @@ from lemmse.figures.pictures import (
 )
 from lemmse.figures.style import OTHERS, STYLES, new_figure, style
 from lemmse.figures.sweeps import save_figure, sweep_lines
-from lemmse.figures.tables import mean_and_spread, plus_minus, rounded
+from lemmse.figures.tables import mean_and_spread, plus_minus, rounded, span
 
 __all__ = [
     "OTHERS",
@@ -75,6 +75,7 @@ __all__ = [
     "risks_over_count",
     "rounded",
     "save_figure",
+    "span",
     "spread_chart",
     "strata",
     "style",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +53,22 @@ def plus_minus(value: float, spread: float) -> str:
     if places > DIGITS:
         return f"{rounded(value)} ± {10.0**-DIGITS:.{DIGITS}f}".replace("± ", "± <")
     return f"{round(value, places):,.{max(places, 0)}f} ± {round(spread, places):,.{max(places, 0)}f}"
+
+
+def span(values: Iterable[float], form: str = ".2f") -> str:
+    """The least and the largest of some numbers, "0.62 to 0.79"; one number where both are written alike.
+
+    Args:
+        values: at least one number.
+        form: how a number is written, as `format` takes it.
+
+    Example:
+        >>> span([0.79, 0.62, 0.7]), span([0.789, 0.791])
+        ('0.62 to 0.79', '0.79')
+    """
+    numbers = list(values)
+    least, most = (format(number, form) for number in (min(numbers), max(numbers)))
+    return least if least == most else f"{least} to {most}"
 
 
 def mean_and_spread(frame: pd.DataFrame, by: list[str]) -> pd.DataFrame:

@@ -88,12 +88,12 @@ def check(state, logits, values, dtype, first_image, key_sides):
     top_k=st.sampled_from([0, 3]),
     left_out=st.booleans(),
     cut=st.booleans(),
-    sigma=st.sampled_from([0.02, 0.3, 5.0]),
+    sigmas=st.sampled_from([(0.02,), (0.3,), (5.0,), (0.3, 0.02, 5.0)]),
     seed=st.integers(0, 10**6),
 )
-@example((compiled, torch.float32), (5, 4), None, 1, 1, 1, 1, 1, 1, 3, True, False, 0.3, 0)  # nothing is left
+@example((compiled, torch.float32), (5, 4), None, 1, 1, 1, 1, 1, 1, 3, True, False, (0.3,), 0)  # nothing is left
 def test_every_pair_is_summed_once(
-    served, sides, key_sides, half, count, queries, features, channels, labels, top_k, left_out, cut, sigma, seed
+    served, sides, key_sides, half, count, queries, features, channels, labels, top_k, left_out, cut, sigmas, seed
 ):
     engine, dtype = served
     key_sides = key_sides or sides
@@ -109,9 +109,9 @@ def test_every_pair_is_summed_once(
     query_strata, key_strata = (query_strata.clamp_min(-1), key_strata.clamp_min(-1))
     exclude = torch.randint(4, 5 + count, (queries,), generator=g) if left_out else torch.full((queries,), -1)
     exclude[exclude == 4] = -1
-    scale = 1 / (2 * torch.full((queries,), sigma, dtype=torch.float64) ** 2)
+    scale = 1 / (2 * torch.tensor(sigmas * queries, dtype=torch.float64) ** 2)
     options = {"patch_size": patch_size, "query_strata": query_strata, "key_strata": key_strata, "first_image": 5}
-    state = SoftmaxState.empty((queries, query_strata.numel()), channels, top_k, q.device)
+    state = SoftmaxState.empty((len(scale), query_strata.numel()), channels, top_k, q.device)
     with pytest.MonkeyPatch.context() as patch:
         if cut:  # as large queries are
             patch.setattr(compiled, "_WHOLE", 2)
@@ -124,5 +124,6 @@ def test_every_pair_is_summed_once(
                 state, q, keys[part], values[part], scale, **options, exclude=exclude if left_out else None
             )
     options["first_image"] = 5
+    q, exclude = (given.repeat_interleave(len(sigmas), 0) for given in (q, exclude))
     logits, u = oracle(q, keys, values, scale, **options, exclude=exclude)
     check(state, logits, u, dtype, 5, key_sides)

@@ -31,7 +31,9 @@ _LEAST_GROUPS = 4  # in a part, where there are many
 _LEAST = 1 << 22  # pairs that are worth a task of their own
 _WHOLE = 64  # pixels along an axis that is not cut
 _TILE = (128, 64)  # rows and columns of a tile of a query that is cut: what it sums stays in the cache
-_CHANNELS = 8  # of values, summed in one pass
+_CHANNELS = (8, 32)  # of values, summed in one pass, at least and at most
+_SUMS = 1 << 15  # channels of all pixels of a tile: more would not stay in the cache
+_LEAST_SHARE = 1e-36  # of the largest scale: float32 has it, and the logits of images are 0 at it already
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Groups:
     """Training images as the kernel takes them, all in runs of one length.
 
     keys: (groups, F * H * step). absent: (F, 1), the features of a lane without an image. values: arrays (groups, C * H
-    * step) of at most `_CHANNELS` channels C, `channels`. labels: (groups or 1, H * step), or (0, 0) where all pairs
+    * step) of some channels C each, `channels`. labels: (groups or 1, H * step), or (0, 0) where all pairs
     compete. numbers, rows: (groups, 16) int64, the image in each lane and its first row shift. sides: H and W.
     """
 
@@ -114,12 +116,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Task:
-    """One query in one tile against one part; what is known from `state` (1, h*w) tells which pairs cannot matter."""
+    """One query in one tile, at S scales, against one part; `state` (S, h*w) tells which pairs cannot matter."""
 
     tile: Tile
     part: Part
     query: int
-    scale: float
+    scale: Tensor
     left_out: int
     state: SoftmaxState
     form: bool | float | None  # as `walk` takes it
@@ -152,17 +154,19 @@ def accumulate(
     rows, columns = (_spans(*axis, patch_size) for axis in zip(sides, key_sides, _TILE, strict=True))
     tiles = [Tile.cut(queries, query_strata, r, c, key_sides) for r in rows for c in columns]
     stored = key_sides[1] + max(span.features for span in columns) + COLUMNS + 1  # one more: no power of two
+    least, most = _CHANNELS
+    chunks = values.split(max(least, min(most, _SUMS // max(tile.labels.size for tile in tiles))), 1)
     groups = [
-        _groups(lanes, keys, values, _key_labels(query_strata, key_strata, values.dtype), stored, first_image, bilinear)
+        _groups(lanes, keys, chunks, _key_labels(query_strata, key_strata, values.dtype), stored, first_image, bilinear)
         for lanes in arrange(len(keys), key_sides[0])
     ]
     form = _form(queries, keys) if bilinear else None
-    scales, left_out = scale.tolist(), [-1] * len(queries) if exclude is None else exclude.tolist()
+    scales, left_out = scale.detach().chunk(len(queries)), [-1] * len(queries) if exclude is None else exclude.tolist()
 
     def tasks_of(tile: Tile, known: SoftmaxState) -> Iterator[Task]:
         for part in _parts(groups, tile.labels.size):
             for n in range(len(queries)):
-                yield Task(tile, part, n, scales[n], left_out[n], known.query(n), form)
+                yield Task(tile, part, n, scales[n], left_out[n], known.query(n, len(scales[n])), form)
 
     tasks = (task for tile in tiles for task in tasks_of(tile, state.at(tile.positions)))
     with results(_sum, tasks) as sums:
@@ -203,19 +207,18 @@ def _key_labels(query_strata: Tensor, key_strata: Tensor, dtype: torch.dtype) ->
 def _groups(
     lanes: Lanes,
     keys: Tensor,
-    values: Tensor,
+    chunks: tuple[Tensor, ...],
     labels: Tensor | None,
     columns: int,
     first_image: int,
     bilinear: bool,
 ) -> Groups:
-    """The images of these lanes as the kernel takes them."""
+    """The images of these lanes as the kernel takes them, their values in chunks of some channels."""
     absent = torch.full((keys.shape[1], 1), ABSENT, dtype=keys.dtype, device="cpu")
     if bilinear:
         absent[:-1] = 0  # the last feature, which queries multiply by something positive, is enough
-    chunks = values.split(_CHANNELS, 1)
     if labels is None:
-        key_labels = np.zeros((0, 0), values.numpy().dtype)
+        key_labels = np.zeros((0, 0), chunks[0].numpy().dtype)
     else:
         alike = bool((lanes.rows == 0).all())  # one group tells for all
         rows = lanes.rows[:1] if alike else lanes.rows
@@ -248,25 +251,28 @@ def _parts(groups: list[Groups], pixels: int) -> Iterator[Part]:
 
 
 def _sum(task: Task, stop: Stop) -> SoftmaxState:
-    """The state (1, h*w) of the pairs of a task."""
+    """The state (S, h*w) of the pairs of a task."""
     tile, whole, groups = task.tile, task.part.whole, task.part.groups
     keys, numbers = whole.keys[groups], whole.numbers[groups]
     left_out = (numbers == task.left_out) & (task.left_out >= 0)
     if left_out.any():
         keys = replaced(keys, left_out, whole.absent, whole.sides[0])
     labels = whole.labels[groups] if len(whole.labels) == len(whole.keys) else whole.labels
-    nearest = -task.state.top_logits[0, :, -1:] / task.scale  # only nearer pairs can enter the list
+    scale = task.scale[0]  # any of them: which pairs are near does not depend on it
+    nearest = -task.state.top_logits[0, :, -1:] / scale  # only nearer pairs can enter the list
     top = nearest.expand(-1, task.state.top_k).numpy().copy()
     sources = np.full(top.shape, -1)
+    largest = float(task.scale.max())
+    shares = None if len(task.scale) == 1 else (task.scale / largest).clamp_min(_LEAST_SHARE).numpy()
     sums = []
     for i, (values, channels) in enumerate(zip(whole.values, whole.channels, strict=True)):
-        reference = (-task.state.max[0] / task.scale).numpy().copy()  # inf where nothing has competed yet
-        sums.append(np.zeros((len(reference), 2 + 2 * channels)))
+        reference = (-task.state.max[0] / scale).numpy().copy()  # inf where nothing has competed yet
+        sums.append(np.zeros((len(reference), len(task.scale), 2 + 2 * channels)))
         walk(
             *(task.form, task.far),
             *(tile.features[task.query], tile.at, tile.window, tile.labels),
             *(keys, values[groups], labels, numbers, whole.rows[groups], task.part.shifts, whole.sides),
-            *(task.scale * LOG2E, stop, reference, sums[-1]),
+            *(largest * LOG2E, shares, stop, reference, sums[-1]),
             *((top, sources) if i == 0 else (top[:, :0], sources[:, :0])),
         )
     return _state(reference, sums, top, sources, task, whole.sides)
@@ -280,24 +286,22 @@ def _state(
     task: Task,
     sides: tuple[int, int],
 ) -> SoftmaxState:
-    """The state of one query, rows (1, h*w), from what the kernel summed, some channels after the others."""
-    sums = [torch.from_numpy(part) for part in sums]
+    """The state of one query at S scales, rows (S, h*w), from what the kernel summed, some channels after others."""
+    sums = [torch.from_numpy(part).transpose(0, 1) for part in sums]
     reference, top, numbers = (torch.from_numpy(part) for part in (reference, top, numbers))
-    scale, nothing = (
-        task.scale,
-        reference >= task.far,
-    )  # only absent lanes: their sums, over the distance of nothing, are void
-    s1, s2 = (torch.cat([part[:, 2:].chunk(2, 1)[i] for part in sums], 1) for i in range(2))
-    s0, s00 = sums[0][:, 0], sums[0][:, 1]
+    scale = task.scale[:, None]
+    nothing = reference >= task.far  # only absent lanes: their sums, over the distance of nothing, are void
+    s1, s2 = (torch.cat([part[..., 2:].chunk(2, -1)[i] for part in sums], -1) for i in range(2))
+    s0, s00 = sums[0][..., 0], sums[0][..., 1]
     height, width = sides
     sources = torch.stack([numbers // (height * width), numbers // width % height, numbers % width], -1)
     absent = numbers < 0
     return SoftmaxState(
-        max=torch.where(nothing, -torch.inf, -scale * reference)[None],
-        s0=s0.masked_fill(nothing, 0)[None],
-        s00=s00.masked_fill(nothing, 0)[None],
-        s1=s1.masked_fill(nothing[:, None], 0)[None],
-        s2=s2.masked_fill(nothing[:, None], 0)[None],
-        top_logits=torch.where(absent, -torch.inf, -scale * top)[None],
-        top_sources=torch.where(absent[..., None], -1, sources)[None],
+        max=torch.where(nothing, -torch.inf, -scale * reference),
+        s0=s0.masked_fill(nothing, 0),
+        s00=s00.masked_fill(nothing, 0),
+        s1=s1.masked_fill(nothing[:, None], 0),
+        s2=s2.masked_fill(nothing[:, None], 0),
+        top_logits=torch.where(absent, -torch.inf, -scale[..., None] * top),
+        top_sources=torch.where(absent[..., None], -1, sources).expand(len(scale), -1, -1, -1),
     )

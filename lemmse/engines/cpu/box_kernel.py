@@ -18,6 +18,9 @@ sides.
 Distances are float64, for float32 would lose the small ones that decide at small sigma; their excess over a reference
 distance and its exponential have the dtype of the values. The reference moves only when a distance falls `_GROWTH` bits
 under it; pairs that cannot matter are skipped.
+
+A query may ask for several scales of its distances, one for each level of white noise. Distances and reference are the
+same for all of them, exponentials and sums are not.
 """
 
 from __future__ import annotations
@@ -204,7 +207,15 @@ def _exponents(form, x, v, reference, bits, span, first, width, tile_width):
 
 
 @jit()
-def _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2):
+def _share(shares, level):
+    """The scale of a level as a share of the largest."""
+    if shares is None:
+        return 1.0
+    return shares[level]
+
+
+@jit()
+def _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2, shares):
     """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one; columns
     of v are `lanes` apart.
     """
@@ -217,14 +228,15 @@ def _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2
     for lane in range(LANES):
         if x[start + lane] > -np.inf:
             new = min(new, distances[lane])
-    ratio = 2.0 ** max((new - reference[m]) * scale2, -150.0)
-    columns = sums.shape[1]
-    for j in range(columns):
-        factor = ratio * ratio if j == 1 else ratio
-        sums[m, j] *= factor
-        at = (m * columns + j) * IMAGES
-        row = load_row(acc, at)
-        store(acc, at, row * like(row, factor))
+    levels, columns = sums.shape[1:]
+    for level in range(levels):
+        ratio = 2.0 ** max((new - reference[m]) * scale2 * _share(shares, level), -150.0)
+        for j in range(columns):
+            factor = ratio * ratio if j == 1 else ratio
+            sums[m, level, j] *= factor
+            at = ((m * levels + level) * columns + j) * IMAGES
+            row = load_row(acc, at)
+            store(acc, at, row * like(row, factor))
     reference[m] = new
     for lane in range(LANES):
         if x[start + lane] > -np.inf:
@@ -247,8 +259,8 @@ def _keep_top(top, numbers, x, start, reference, scale2, far, images, rows, k, c
 
 @jit()
 def walk(
-    form, far, q, at, window, labels, keys, values, key_labels, images, rows, shifts, size, scale2, stop, reference,
-    sums, top, numbers,
+    form, far, q, at, window, labels, keys, values, key_labels, images, rows, shifts, size, scale2, shares, stop,
+    reference, sums, top, numbers,
 ):  # fmt: skip
     """One tile of a query against all `keys`: updates reference, sums, top and numbers.
 
@@ -259,9 +271,10 @@ def walk(
     outside. keys: (groups, F * H * step) and values: (groups, C * H * step), interleaved. key_labels: the same with one
     channel, or (1, H * step) for all groups, or (0, 0) where all pairs compete. images, rows: (groups, 16) int64, the
     image of each lane and its first row shift. shifts: first and last row shift, of those after it. size: H and W of
-    the keys. scale2: -logit / D, in bits. stop: (1,) bool, whether to return, at any time. reference: (h*w,) a distance
-    near the least so far. sums: (h*w, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least
-    D, ascending, and their keys, int64, numbered through images, rows and columns. All else float64.
+    the keys. scale2: -logit / D, in bits, the largest of all S levels. shares: (S,) those of the levels as shares of
+    it, None for one level. stop: (1,) bool, whether to return, at any time. reference: (h*w,) a distance near the least
+    so far. sums: (h*w, S, 2 + 2 C): sum e, sum e^2, sum e u, sum e u^2. top, numbers: (h*w, k): the k least D,
+    ascending, and their keys, int64, numbered through images, rows and columns. All else float64.
     """
     tile_height, tile_width = q.shape[1:]
     features = len(q) - _constants(form)
@@ -269,7 +282,8 @@ def walk(
     depth, span = window
     key_height, key_width = size
     step = keys.shape[1] // (features * key_height)  # numbers from one row of one feature, or channel, to the next
-    columns, top_k = sums.shape[1], top.shape[1]
+    levels, columns = sums.shape[1:]
+    top_k = top.shape[1]
     channels = columns // 2 - 1
     masked = len(key_labels) > 0
     kept = tile_height if tile_height == height else depth  # rows of squares: all, where the window wraps around
@@ -278,7 +292,7 @@ def walk(
     squares = _aligned(kept * tile_width * lanes, sums)
     v = _aligned(tile_width * lanes, sums)
     x = _aligned(width * LANES, values)
-    acc = _aligned(height * width * columns * IMAGES, values)
+    acc = _aligned(sums.size * IMAGES, values)
     acc[:] = 0
     negligible, visits = _negligible(values), 0
     for g in range(len(keys)):
@@ -315,19 +329,28 @@ def walk(
                             x[start + (key_width - dx) * IMAGES : start + LANES] = -np.inf
                         peak = fold_max(load(x, start))
                         if any_above(peak, like(peak, _GROWTH)):
-                            _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2)
+                            _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2, shares)
                         if top_k and any_above(peak, like(peak, (reference[m] - top[m, -1]) * scale2)):
                             kinds = images[g], rows[g], k, column + w, key_height, key_width
                             _keep_top(top[m], numbers[m], x, start, reference[m], scale2, far, *kinds)
-                        if not any_above(peak, like(peak, negligible)):
-                            continue
-                        e = exp2(load(x, start))
                         there = k * channels * step + (column + w) * IMAGES
-                        add_moments(acc, m * columns * IMAGES, e, value, there, step, channels)
+                        if shares is None:
+                            if any_above(peak, like(peak, negligible)):
+                                e = exp2(load(x, start))
+                                add_moments(acc, m * columns * IMAGES, e, value, there, step, channels)
+                        else:
+                            for level in range(levels):
+                                if any_above(peak, like(peak, negligible / shares[level])):
+                                    logits = load(x, start)
+                                    e = exp2(logits * like(logits, shares[level]))
+                                    row = (m * levels + level) * columns
+                                    add_moments(acc, row * IMAGES, e, value, there, step, channels)
             visits += -(-key_width // COLUMNS)
             if visits >= _FLUSH or dy == shifts[1] - 1:
                 visits = 0
                 for m in range(height * width):
-                    for j in range(columns):
-                        sums[m, j] += total(load_row(acc, (m * columns + j) * IMAGES))
+                    for level in range(levels):
+                        for j in range(columns):
+                            row = (m * levels + level) * columns + j
+                            sums[m, level, j] += total(load_row(acc, row * IMAGES))
                 acc[:] = 0

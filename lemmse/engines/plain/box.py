@@ -82,11 +82,11 @@ def accumulate(
     """Merge all pairs (query position m of q, key position k of image i) of one stratum into the state.
 
     Args:
-        state: rows (Q, H*W) and K channels.
+        state: rows (Q * S, H*W) and K channels.
         queries: (Q, F, H, W) features.
         keys: (B, F, h, w) features; h and w may differ from H and W, and then P is at most the least of the four.
         values: (B, K, h, w) of the key positions, about their center.
-        scale: (Q,) float64, the logit is `-scale * D`.
+        scale: (Q * S,) float64, the S scales of the first query, then those of the next: the logit is `-scale * D`.
         patch_size: P, odd. Along an axis no longer than P the window is the whole axis, each pixel once.
         query_strata: (H, W) int64, m and k compete if their labels are equal and not negative.
         key_strata: (h, w) int64, of the key positions.
@@ -110,6 +110,7 @@ def accumulate(
     around = queries[:, None, :, rows % height][..., columns % width]
     images = first_image + torch.arange(len(keys), dtype=torch.int64, device=keys.device)
     left_out = None if exclude is None else (exclude[:, None] == images)[..., None, None]
+    scale = scale.reshape(len(queries), -1, 1, 1, 1)
     values = values.double()
     squares = values.square()
     for dy in range(key_height):
@@ -127,7 +128,8 @@ def accumulate(
                 competes = competes & ~left_out
             if bilinear:
                 competes = competes & (d < IMPOSSIBLE)
-            logits = torch.where(competes, -scale[:, None, None, None] * d.double(), -torch.inf).flatten(2)
+            competes = competes.expand(d.shape)[:, None]
+            logits = torch.where(competes, -scale * d[:, None].double(), -torch.inf).flatten(0, 1).flatten(2)
             u, u2 = (x[:, :, row][..., column].flatten(2) for x in (values, squares))
             source = torch.cartesian_prod(row, column).reshape(1, -1, 1, 2)
             block = SoftmaxState.of_block(

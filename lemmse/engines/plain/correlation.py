@@ -26,11 +26,12 @@ def accumulate(
     first_image: int,
     exclude: Tensor | None = None,
 ) -> SoftmaxState:
-    """Merge all pairs (query, translation g of image i) into the state of rows (Q, 1) and C*H*W channels.
+    """Merge all pairs (query, translation g of image i) into the state of rows (Q * S, 1) and C*H*W channels.
 
-    queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their center. scale: (Q,), the logit is
-    `-scale * |T_g q - a|^2`. shifts: (H, W) bool, which translations g compete. exclude: (Q,) int64, the number of
-    the image that is left out of each query, -1 for none. Sources are (image, g).
+    queries: (Q, F, H, W). keys: (B, F, H, W). values: (B, C, H, W), about their center. scale: (Q * S,), the S scales
+    of the first query, then those of the next: the logit is `-scale * |T_g q - a|^2`. shifts: (H, W) bool, which
+    translations g compete. exclude: (Q,) int64, the number of the image that is left out of each query, -1 for none.
+    Sources are (image, g).
     """
     a, u = keys.double(), values.double()
     mean = a.mean((0, 2, 3), keepdim=True)
@@ -41,14 +42,15 @@ def accumulate(
     d = (norms[..., None, None] - 2 * corr).clamp_min(0)
     images = first_image + torch.arange(len(a), dtype=torch.int64, device=a.device)
     competes = shifts if exclude is None else shifts & (exclude[:, None] != images)[..., None, None]
-    logits = torch.where(competes, -scale.double()[:, None, None, None] * d, -torch.inf)
+    scale = scale.double().reshape(len(q), -1, 1, 1, 1)
+    logits = torch.where(competes.expand(d.shape)[:, None], -scale * d[:, None], -torch.inf).flatten(0, 1)
 
     def mixture(weights: Tensor, images: Tensor) -> Tensor:
         spectrum = torch.einsum("qbhw,bchw->qchw", rfft2(weights).conj(), rfft2(images))
         return irfft2(spectrum, s=size).flatten(1)[:, None]
 
     def moments(e: Tensor) -> tuple[Tensor, Tensor]:
-        weights = e.reshape(*d.shape)
+        weights = e.reshape(logits.shape)
         return mixture(weights, u), mixture(weights, u.square())
 
     def sources(j: Tensor) -> Tensor:
