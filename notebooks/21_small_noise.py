@@ -266,7 +266,7 @@ at_small = gained[gained["band"] == next(iter(bands))].set_index("change")
 best_training = at_small.loc[at_small.loc[of_training, "mean"].idxmax()]
 agreement = points.loc[BASE, "psnr"]
 gap = float(agreement[levels[-1]] - agreement[[sigma for sigma in levels if sigma <= small]].mean())
-used = ", ".join(f"{nearest[sigma]} at {sigma:g}" for sigma in levels)
+used = ", ".join(f"{nearest[sigma]} ($\\sigma = {sigma:g}$)" for sigma in levels)
 fewest, most_unused = min(of_nearest.values()), max(of_wider.values(), default=0.0)
 shrinks = nearest[levels[0]] < patch_size
 ahead = float(to_affine[levels[0]] - psnr.loc[levels[0]].max())
@@ -276,8 +276,8 @@ filter_says = (
     else f"the affine filter is {-ahead:.1f} dB farther from the network than the nearest of these formulas."
 )
 windows_say = (
-    f"""The patch size whose formula is nearest to a network with a receptive field of {patch_size} is {used} (at the
-    sigma named). It is the widest window within the receptive field in which hundreds of patches vote: at least
+    f"""The patch size whose formula is nearest to a network with a receptive field of {patch_size} is {used}. It
+    is the widest window within the receptive field in which many patches vote: at least
     {figures.rounded(fewest)}, while in the next wider window there are at most {figures.rounded(most_unused)}."""
     if shrinks and of_wider and fewest > most_unused
     else f"The patch size whose formula is nearest to a network with a receptive field of {patch_size} is {used}."
