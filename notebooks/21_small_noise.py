@@ -104,7 +104,7 @@ base = Training(
 
 
 def formula_and_network(training, count=count, patch_size=patch_size):
-    """LE-MMSE of the first images, and a network that was trained on them."""
+    """LE-MMSE of the first images, and a network trained on them."""
     some, P = images[:count], patch_size
     formula = LocalEquivariantMMSE(some, physics, patch_size=P)
     network = training.network(architecture, some, physics, patch_size=P)
@@ -127,7 +127,9 @@ formula, network = formula_and_network(base)
 by_window = {patch_size: formula}
 for P in windows:
     by_window[P] = with_patch_size(formula, P)
-frames = [asked(network, by_window[P]).assign(P=P) for P in sorted(by_window)]
+frames = []
+for P in sorted(by_window):
+    frames.append(asked(network, by_window[P]).assign(P=P))
 of_windows = pd.concat(frames, ignore_index=True)
 mean = of_windows.groupby(["sigma", "P"])[["psnr", "voters"]].mean()
 psnr, voters = mean["psnr"].unstack(), mean["voters"].unstack()

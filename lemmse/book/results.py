@@ -37,9 +37,9 @@ def show_campaign(root: Path | None = None) -> None:
     records = [record for cell, _, record in read_cells(results) if cell.kind == "agreement"]
     _heading(
         "Evidence from longer trainings on independent images",
-        "The networks of this table were trained until their agreement with the formula no longer grew, on images "
-        "that were taken one by one, unlike crops of photographs. That takes hours, so the table comes with the "
-        "project; it is not computed when this book is built.",
+        "The networks of this table were trained on images that were taken one by one, unlike crops of photographs. "
+        f"{_training_lengths(records)} That takes hours, so the table comes with the project; it is not computed when "
+        "this book is built.",
     )
     show_table(
         _margins_as_text(table[table["split"] == "test"]),
@@ -71,8 +71,8 @@ def show_windows(root: Path | None = None) -> None:
     records = [record for cell, _, record in read_cells(results) if cell.name in names]
     _heading(
         "Effective windows of longer trainings on independent images",
-        "These networks were trained until their agreement with the formula no longer grew, on images that were taken "
-        "one by one. The table comes with the project; it is not computed when this book is built.",
+        f"These networks were trained on images that were taken one by one. {_training_lengths(records)} The table "
+        "comes with the project; it is not computed when this book is built.",
     )
     show_table(
         _windows_as_text(shown),
@@ -217,6 +217,17 @@ def _windows_as_text(table: pd.DataFrame) -> pd.DataFrame:
     entries = table[["sigma"]].assign(images=images, network=network, text=text).drop_duplicates([*keys, "sigma"])
     wide = entries.pivot(index=keys, columns="sigma", values="text")
     return wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
+
+
+def _training_lengths(records: list[dict[str, Any]]) -> str:
+    """How long the networks were trained, and whether their agreement still grew at the end, in two sentences."""
+    steps = sorted({int(record["steps"]) for record in records})
+    length = f"{steps[0]:,} steps" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,} steps"
+    most = max(float(record["gained_in_last_third"]) for record in records)
+    return (
+        f"Their trainings took {length}. The last third of them moved the agreement with the formula by at most "
+        f"{most:.1f} dB, in the mean over the noise levels."
+    )
 
 
 def _provenance(records: list[dict[str, Any]]) -> str:
