@@ -40,6 +40,7 @@ from lemmse.physics.operators import Physics
 if TYPE_CHECKING:
     import pandas as pd
 
+_PROBLEM = ["data", "count", "channels", "operator", "patch_size"]  # of a cell, without its network
 FLAT = 0.3  # dB that the last third of the training may gain at most
 
 
@@ -304,6 +305,29 @@ def margin_table(results: Path, *, seed: int = 0) -> pd.DataFrame:
         about: dict[str, Any] = {name: getattr(cell, name) for name in ("data", "count", "operator", "patch_size")}
         tables.append(table.assign(**about, network=cell.architecture))
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def control_table(results: Path) -> pd.DataFrame:
+    """How near the networks of all finished cells of agreement are to the formula and to each control.
+
+    Args:
+        results: the folder.
+
+    Returns:
+        One row for each split, problem (data, count, channels, operator, patch_size), other and sigma, with the mean
+        PSNR over images and architectures, in dB.
+    """
+    import pandas as pd
+
+    tables = []
+    for cell, frame, _ in read_cells(results):
+        if cell.kind == "agreement":
+            part = frame[(frame["one"] == NETWORK) & (frame["other"] != TRUTH)]
+            tables.append(part.assign(**{name: getattr(cell, name) for name in _PROBLEM}))
+    if not tables:
+        return pd.DataFrame()
+    by = ["split", *_PROBLEM, "other", "sigma"]
+    return pd.concat(tables, ignore_index=True).groupby(by, sort=False)["psnr"].mean().reset_index()
 
 
 def window_table(results: Path) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def show_campaign(root: Path | None = None) -> None:
     Raises:
         ValueError: if a table lies there without its record.
     """
-    from lemmse.analysis.campaign import margin_table, read_cells
+    from lemmse.analysis.campaign import control_table, margin_table, read_cells
 
     results = _results(root)
     table = margin_table(results)
@@ -47,6 +47,13 @@ def show_campaign(root: Path | None = None) -> None:
         caption="Committed, not computed in this build. By how many dB the network is nearer to the formula than to "
         "its nearest control, mean ± standard error over test images, for each noise level σ; in parentheses the PSNR "
         f"between network and formula. N is the number of training images. {_provenance(records)}",
+    )
+    distances = control_table(results)
+    show_table(
+        _controls_as_text(distances[distances["split"] == "test"]),
+        name="tab-campaign-controls",
+        caption="Committed, not computed in this build. PSNR in dB from the networks of the table above to the formula "
+        "and to each control, means over test images and networks, for each noise level σ. The nearest is bold.",
     )
     _measure_again(results)
 
@@ -205,6 +212,23 @@ def _margins_as_text(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["images", "operator", "network"]
     wide = entries[entries["sigma"].isin(sigmas)].pivot(index=keys, columns="sigma", values="text")
     return wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
+
+
+def _controls_as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for the formula and for each control of each problem, one column for each noise level."""
+    images = table["data"] + ", N = " + table["count"].map("{:,}".format) + ", " + table["operator"]
+    images += ", P = " + table["patch_size"].astype(str)
+    entries = table[["other", "sigma", "psnr"]].assign(images=images)
+    nearest = entries.groupby(["images", "sigma"])["psnr"].transform("max")
+    bold = entries["psnr"] == nearest
+    text = entries["psnr"].map("{:.1f}".format)
+    entries["text"] = text.where(~bold, "**" + text + "**")
+    wide = entries.pivot(index=["images", "other"], columns="sigma", values="text")
+    order = entries[["images", "other"]].drop_duplicates()
+    wide = wide.loc[list(order.itertuples(index=False, name=None))]
+    found = wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
+    found["images"] = found["images"].where(~found["images"].duplicated(), "")
+    return found.rename(columns={"other": "to"})
 
 
 def _windows_as_text(table: pd.DataFrame) -> pd.DataFrame:

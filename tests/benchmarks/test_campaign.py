@@ -93,9 +93,11 @@ def test_a_chapter_shows_the_finished_cells_and_nothing_where_there_are_none(fin
     show_campaign(tmp_path)
     assert shown == []
     show_campaign(out.parent)
-    [table] = [text for about, text in shown if about.get("kind") == "table"]
+    table, distances = (text for about, text in shown if about.get("kind") == "table")
     assert len(table.splitlines()) == 2 + 2  # a line for each cell of agreement, on test images
-    [about] = [about for about, _ in shown if about.get("kind") == "table"]
+    assert distances.count("affine filter") == distances.count("formula of 4 images") == 2
+    assert distances.count("**") == 2 * 2 * 2  # the nearest of each cell at each noise level
+    about = next(about for about, _ in shown if about.get("kind") == "table")
     assert "Committed, not computed in this build" in about["caption"]
     assert "license" in about["caption"]
 
