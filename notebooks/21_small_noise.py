@@ -220,7 +220,7 @@ gained = gains(agreements, BASE, bands, generator=generator)
 # %% tags=["hide-input"]
 show_figure(
     figures.gain_dots(gained, "gain in agreement with the formula (dB)"),
-    name="fig-gains",
+    name="fig-changes-of-training",
     caption=f"""What each change gains in PSNR between the network and its formula, over the base ({steps:,} steps,
     {weighting.replace("_", " ")} weights, a {network_size} network, N = {count}, P = {patch_size}): paired differences
     on {tested} test images, with standard errors that resample photographs.""",
