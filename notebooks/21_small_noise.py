@@ -335,5 +335,4 @@ record(rank_correlation=rank_correlation, gap=gap, gain=float(best_training["mea
 # - `lemmse run 21 -p noise_seed 2`: other noise.
 # - `lemmse run 21 -p other_counts "[200, 800]"`: other numbers of images. The networks are trained anew, which takes
 #   minutes.
-# - `lemmse run 21 -p architecture ResNet -p other_sizes "[]" -p other_counts "[]" -p other_patch_sizes "[]"`: another
-#   architecture, and the changes of its training alone.
+# - `lemmse run 21 -p architecture ResNet`: another architecture. All ten networks are trained anew, which takes longer.
