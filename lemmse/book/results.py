@@ -74,8 +74,7 @@ def show_windows(root: Path | None = None) -> None:
     if table.empty:
         return
     shown = table[(table["split"] == "test") & (table["operator"] == "denoising")]
-    names = {cell.name for cell, _, _ in read_cells(results)} & set(shown["cell"])
-    records = [record for cell, _, record in read_cells(results) if cell.name in names]
+    records = [record for cell, _, record in read_cells(results) if cell.name in set(shown["cell"])]
     _heading(
         "Effective windows of longer trainings on independent images",
         f"These networks were trained on images that were taken one by one. {_training_lengths(records)} The table "

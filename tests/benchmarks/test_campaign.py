@@ -16,7 +16,7 @@ import lemmse
 from lemmse.analysis import campaign
 from lemmse.analysis.campaign import Remembered, Schedule, last_gain, margin_table, read_cells, window_table
 from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, compare
-from lemmse.book.results import show_campaign
+from lemmse.book.results import show_campaign, show_windows
 from lemmse.data.sets import is_here
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +100,16 @@ def test_a_chapter_shows_the_finished_cells_and_nothing_where_there_are_none(fin
     about = next(about for about, _ in shown if about.get("kind") == "table")
     assert "Committed, not computed in this build" in about["caption"]
     assert "license" in about["caption"]
+
+
+def test_a_chapter_shows_the_effective_windows_of_the_finished_cells(finished, tmp_path, shown):
+    out, _ = finished
+    show_windows(tmp_path)
+    assert shown == []
+    show_windows(out.parent)
+    [table] = [text for about, text in shown if about.get("kind") == "table"]
+    assert len(table.splitlines()) == 2 + 1  # the two cells of denoising trained the same network
+    assert "P = 3, small, uniform weights, 3 steps" in table
 
 
 def test_a_row_follows_from_the_weights(finished):
