@@ -215,15 +215,15 @@ def _share(shares, level):
 
 
 @jit()
-def _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2, shares):
+def _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2, shares, distances):
     """Take the least distance in x as the reference of pixel m, and rescale what was summed about the old one; columns
-    of v are `lanes` apart.
+    of v are `lanes` apart, `distances` is room for 64 numbers.
     """
-    width = v.size // lanes
-    distances = np.zeros(LANES)
-    for c in range(w, w + span):
-        for lane in range(LANES):
-            distances[lane] += v[c % width * lanes + lane]
+    tile_width = v.size // lanes
+    d = load(v, w * lanes)
+    for c in range(w + 1, w + span):
+        d = d + load(v, (c if c < tile_width else c - tile_width) * lanes)
+    store(distances, 0, d)
     new = np.inf
     for lane in range(LANES):
         if x[start + lane] > -np.inf:
@@ -292,6 +292,7 @@ def walk(
     squares = _aligned(kept * tile_width * lanes, sums)
     v = _aligned(tile_width * lanes, sums)
     x = _aligned(width * LANES, values)
+    distances = _aligned(LANES, sums)
     acc = _aligned(sums.size * IMAGES, values)
     acc[:] = 0
     negligible, visits = _negligible(values), 0
@@ -329,7 +330,9 @@ def walk(
                             x[start + (key_width - dx) * IMAGES : start + LANES] = -np.inf
                         peak = fold_max(load(x, start))
                         if any_above(peak, like(peak, _GROWTH)):
-                            _move_reference(x, start, v, lanes, span, w, m, reference, sums, acc, scale2, shares)
+                            _move_reference(
+                                *(x, start, v, lanes, span, w, m, reference, sums, acc, scale2, shares, distances)
+                            )
                         if top_k and any_above(peak, like(peak, (reference[m] - top[m, -1]) * scale2)):
                             kinds = images[g], rows[g], k, column + w, key_height, key_width
                             _keep_top(top[m], numbers[m], x, start, reference[m], scale2, far, *kinds)
