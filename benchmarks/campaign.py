@@ -127,13 +127,23 @@ PRESETS = {
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads to use.  [default: all cores]")
 @click.option("--only", default="", help="Compute only the cells whose name holds this text.")
 @click.option("--list", "list_cells", is_flag=True, help="Print the cells and whether they are finished, and stop.")
+@click.option("--mixed", is_flag=True, help="Train in bfloat16: for CPUs that have instructions for it.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def main(
-    preset: str, out: Path, budget_minutes: float | None, threads: int | None, only: str, list_cells: bool, seed: int
+    preset: str,
+    out: Path,
+    budget_minutes: float | None,
+    threads: int | None,
+    only: str,
+    list_cells: bool,
+    mixed: bool,
+    seed: int,
 ) -> None:
     """Compute the cells that are missing, one after the other."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     chosen = PRESETS[preset]
+    if mixed:
+        chosen = replace(chosen, schedule=replace(chosen.schedule, mixed=True))
     cells = [cell for cell in chosen.cells if only in cell.name]
     if list_cells:
         for cell in cells:

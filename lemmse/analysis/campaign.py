@@ -88,6 +88,7 @@ class Schedule:
         batch_size: images a step.
         lr: the highest learning rate.
         sigma_min: noise levels of the training are uniform in (sigma_min, 1).
+        mixed: whether the convolutions run in bfloat16, as `train` takes it.
     """
 
     first_steps: int
@@ -95,6 +96,7 @@ class Schedule:
     batch_size: int = 16
     lr: float = 1e-3
     sigma_min: float = 0.01
+    mixed: bool | None = None
 
     @property
     def ends(self) -> list[int]:
@@ -157,7 +159,7 @@ def train_in_rounds(
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         net = ARCHITECTURES[cell.architecture](cell.channels, cell.patch_size, cell.size).to(images.device)
-    options: dict[str, Any] = {name: getattr(schedule, name) for name in ("batch_size", "lr", "sigma_min")}
+    options: dict[str, Any] = {name: getattr(schedule, name) for name in ("batch_size", "lr", "sigma_min", "mixed")}
     options["weighting"] = cell.weighting
     about = {"size": cell.size, "first_steps": schedule.first_steps, **options}
     key = weights_key(cell.architecture, images, physics, patch_size=cell.patch_size, seed=seed, **about)

@@ -87,6 +87,7 @@ def far(a, b) -> float:
         {"sigmas": [0.1, 0.4]},
         {"targets": lambda x: 1 - x},
         {"noise": "poisson"},
+        {"mixed": True},
     ],
     ids=lambda option: next(iter(option)),
 )
@@ -103,11 +104,22 @@ def test_each_option_changes_what_is_learned(option):
         {"targets": X},
         {"targets": lambda x: x},
         {"noise": "gaussian", "background": 0.0},
+        {"mixed": False},
     ],
     ids=str,
 )
 def test_the_defaults_written_out_change_no_bit(option):
     assert same(fit(steps=3, **option), fit(steps=3))
+
+
+@pytest.mark.parametrize("architecture", [lemmse.UNet, lemmse.ResNet, lemmse.PatchMLP])
+def test_mixed_precision_learns_the_same_in_float32_and_repeats_to_the_bit(architecture):
+    torch.manual_seed(0)
+    net = architecture(1, 5, "tiny")
+    full, mixed, again = (fit(steps=100, net=net, mixed=mixed) for mixed in (False, True, True))
+    assert same(mixed, again)
+    assert all(value.dtype == torch.float32 for value in mixed.state_dict().values())
+    assert far(mixed, full) < 0.1 * far(full, fit(steps=1, net=net))
 
 
 def one_number(loss: str, weighting: str = "uniform") -> float:
@@ -291,6 +303,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         {"targets": lambda x: 1 - x},
         {"noise": "poisson"},
         {"noise": "poisson", "background": 0.1},
+        {"mixed": True},
     ):
         with pytest.raises(ValueError, match="of another run"):
             fit(**{"steps": 5, "checkpoint": checkpoint, **change})
@@ -318,6 +331,8 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         ({"loss": "huber"}, "unknown loss 'huber': choose one of 'squared', 'absolute'"),
         ({"weighting": "snr"}, "unknown weighting 'snr': choose one of 'uniform', 'inverse_error'"),
         ({"noise": "speckle"}, "unknown noise 'speckle': choose one of 'gaussian', 'poisson'"),
+        ({"mixed": "yes"}, "mixed must be True, False or None, got 'yes'"),
+        ({"mixed": True, "images": X.double()}, "mixed training takes images of float32, got torch.float64"),
         ({"background": 1.0}, "background is for noise 'poisson' only"),
         ({"noise": "poisson", "background": -1.0}, "background must be a finite number of at least 0"),
         ({"noise": "poisson", "pre_inverse": "adjoint"}, "needs pre_inverse 'identity'"),
