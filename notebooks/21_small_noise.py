@@ -49,6 +49,7 @@ sigma_min: float = 0.01  # noise levels of the training are uniform in (sigma_mi
 weighting: str = "inverse_error"  # of the base: inverse_error gives each noise level an equal part of the loss
 other_weighting: str = "uniform"  # of one change
 other_steps: list[int] = [500, 8000]  # of two changes
+other_learning_rates: list[float] = [1.0e-2]  # of one change
 other_sizes: list[str] = ["tiny", "medium"]  # of two changes: 0.03 and 0.5 million weights
 other_counts: list[int] = [100, 1600]  # of two changes
 other_patch_sizes: list[int] = [3, 7]  # of two changes
@@ -185,8 +186,8 @@ show_table(
 # ## What changes the agreement
 #
 # Now we change one thing at a time and train anew: the length of the training, the weights of the noise levels in the
-# loss, the number of weights of the network, the number of training images, and the receptive field. Each network is
-# compared with the formula of *its own* images and patch size, on the same measurements.
+# loss, the learning rate, the number of weights of the network, the number of training images, and the receptive field.
+# Each network is compared with the formula of *its own* images and patch size, on the same measurements.
 
 # %%
 BASE = "base"
@@ -195,6 +196,9 @@ for n in other_steps:
     changes[f"{n:,} steps"] = {"training": replace(base, steps=n)}
 equal = replace(base, weighting=other_weighting)
 changes[f"{other_weighting} weights of sigma"] = {"training": equal}
+for rate in other_learning_rates:
+    change = f"learning rate {rate:g}"
+    changes[change] = {"training": replace(base, lr=rate)}
 for name in other_sizes:
     changes[f"{name} network"] = {"training": replace(base, size=name)}
 for n in other_counts:
@@ -222,8 +226,8 @@ show_figure(
     figures.gain_dots(gained, "gain in agreement with the formula (dB)"),
     name="fig-changes-of-training",
     caption=f"""What each change gains in PSNR between the network and its formula, over the base ({steps:,} steps,
-    {weighting.replace("_", " ")} weights, a {network_size} network, N = {count}, P = {patch_size}): paired differences
-    on {tested} test images, with standard errors that resample photographs.""",
+    {weighting.replace("_", " ")} weights, a learning rate of {learning_rate:g}, a {network_size} network, N = {count},
+    P = {patch_size}): paired differences on {tested} test images, with standard errors that resample photographs.""",
     alt="A row for each change, with a dot for small noise and one for large noise, and error bars around zero.",
 )
 
@@ -263,6 +267,7 @@ levels = sorted(sigmas)
 of_training = [
     *(f"{n:,} steps" for n in other_steps if n > steps),
     f"{other_weighting} weights of sigma",
+    *(f"learning rate {rate:g}" for rate in other_learning_rates),
     *(f"{name} network" for name in other_sizes[-1:]),
 ]
 at_small = gained[gained["band"] == next(iter(bands))].set_index("change")
@@ -297,7 +302,8 @@ show_answer(f"""Because there the formula stops averaging, and not because the n
 too briefly. With little noise the formula of the whole receptive field looks its answer up in few patches
 ({figures.rounded(points.loc[BASE, "voters"][levels[0]])} at $\\sigma = {levels[0]:g}$, against
 {figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at $\\sigma = {levels[-1]:g}$), and a network does not follow
-it there. {windows_say} Of longer training, other weights of the noise levels and a larger network,
+it there. {windows_say} Of longer training, other weights of the noise levels, another learning rate and a larger
+network,
 '{best_training.name}' gains most at $\\sigma \\le {small:g}$:
 {figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is {gap:.1f} dB below that
 at $\\sigma = {levels[-1]:g}$. {by_narrower} Over all {len(frames)} trainings, the agreement follows the number of
@@ -308,6 +314,7 @@ one architecture ({architecture}), trained for minutes on {min(count, *other_cou
 y = physics.measure(clean["test"][:1], large, generator=torch.Generator().manual_seed(noise_seed))
 assert formula_error(formula, y, large) < 1e-5, "the engine must agree with the formula written out"
 assert agreements.notna().all(axis=None), "every distance must be a number"
+training_changes = "Longer training, other weights, another learning rate and a larger network"
 statements = {
     "The agreement of all trainings at all noise levels follows the number of patches that vote: the rank correlation "
     "is at least 0.8.": rank_correlation >= 0.8,
@@ -316,7 +323,7 @@ statements = {
     and bool((nearest[nearest.index >= large] == patch_size).all()),
     "More patches vote in the formula of every effective window than in that of any next wider one.": fewest
     > most_unused,
-    "Longer training, other weights and a larger network close less than half of the gap at small noise, each.": all(
+    f"{training_changes} close less than half of the gap at small noise, each.": all(
         at_small.loc[change, "mean"] + 2 * at_small.loc[change, "error"] < gap / 2 for change in of_training
     ),
 }
