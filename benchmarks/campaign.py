@@ -99,7 +99,7 @@ SMALL = Cell("agreement", "photos", 12, 1, "denoising", 3, "PatchMLP")
 PRESETS = {
     "cpu": Preset(
         cells=agreement_cells("small"),
-        schedule=Schedule(first_steps=3_000, most_rounds=6, lr=1e-2),
+        schedule=Schedule(first_steps=8_000, most_rounds=3, lr=1e-2),
         tested=8,
         sigmas=[0.02, 0.05, 0.1, 0.2, 0.4, 0.8],
     ),

@@ -8,8 +8,9 @@ and compares it with the formula and all controls. Its results are a table and a
     results/weights/CELL.safetensors    the network
 
 Training proceeds in rounds. The learning rate decays to zero in each, so that every round ends with a finished
-network, and each round makes the training longer by half. What a round gains is therefore what the last third of all
-steps gained.
+network. It starts at half of what it started at in the round before: a restart at full height would first undo what was
+learned. Each round makes the training longer by half, so that what a round gains is what the last third of all steps
+gained.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Schedule:
         first_steps: the length of the first round.
         most_rounds: training ends after so many, flat or not.
         batch_size: images a step.
-        lr: the highest learning rate.
+        lr: the highest learning rate of the first round; it halves from round to round.
         sigma_min: noise levels of the training are uniform in (sigma_min, 1).
         mixed: whether the convolutions run in bfloat16, as `train` takes it.
     """
@@ -159,20 +160,20 @@ def train_in_rounds(
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         net = ARCHITECTURES[cell.architecture](cell.channels, cell.patch_size, cell.size).to(images.device)
-    options: dict[str, Any] = {name: getattr(schedule, name) for name in ("batch_size", "lr", "sigma_min", "mixed")}
+    options: dict[str, Any] = {name: getattr(schedule, name) for name in ("batch_size", "sigma_min", "mixed")}
     options["weighting"] = cell.weighting
-    about = {"size": cell.size, "first_steps": schedule.first_steps, **options}
+    about = {"size": cell.size, "first_steps": schedule.first_steps, "halved_lr": schedule.lr, **options}
     key = weights_key(cell.architecture, images, physics, patch_size=cell.patch_size, seed=seed, **about)
     done = 0
-    for end in schedule.ends:
+    for turn, end in enumerate(schedule.ends):
         path = cache_folder("campaign") / f"{cell.architecture}-{key}-{end}.safetensors"
         if path.exists():
             net = load_weights(path).to(images.device)
         else:
             checkpoint = path.with_suffix(".checkpoint")
             generator = torch.Generator(images.device).manual_seed(seed + end)
-            steps = end - done
-            net = train(net, images, physics, steps=steps, generator=generator, checkpoint=checkpoint, **options)
+            steps, lr = end - done, schedule.lr / 2**turn
+            net = train(net, images, physics, steps=steps, lr=lr, generator=generator, checkpoint=checkpoint, **options)
             save_weights(net, path)
             checkpoint.unlink(missing_ok=True)
         done = end
