@@ -75,16 +75,18 @@ import torch
 from IPython.display import Markdown
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images, psnr
-from lemmse.analysis.controls import AFFINE, controls
+from lemmse.analysis.controls import AFFINE, controls, half_and_double, with_images
 from lemmse.analysis.evaluate import FORMULA, TRUTH, compare, formula_error, restore
-from lemmse.analysis.experiment import Training, evaluation_images
+from lemmse.analysis.experiment import Training, evaluation_images, other_images
 from lemmse.analysis.margins import margin_sentence, margins, sure_from
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.analysis.sources import origins
+from lemmse.analysis.uncertainty import means_by_group
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.book.results import show_campaign
 from lemmse.data.groups import image_groups
 from lemmse.data.photographs import photograph
+from lemmse.data.unseen import world_images
 from lemmse.physics.gallery import BLUR_STD, HIDDEN, OPERATORS, make_operator
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -96,7 +98,7 @@ sources = {
 }  # the number of the photograph that each image was cut from
 
 # %% tags=["hide-input"]
-show_campaign()
+campaign_says = show_campaign()
 
 # %% [markdown]
 # ## The networks, and the formula that never saw them
@@ -210,10 +212,9 @@ show_figure(
 # Now we measure. All networks, the formula and all controls restore the same measurements of training images and of
 # test images, and we compute the distances between them.
 #
-# One control is weak on purpose. The formula of a few images has so few of them that it differs clearly from the
-# formula of all. With a quarter of the images it would be nearly as near to the networks as the formula of all: the
-# crops come from a few photographs and resemble each other, so these data cannot tell which single images count. What
-# they can tell is that the networks follow the vote of patches like these, and not a filter or another window.
+# One control is weak on purpose: the formula of a few images has so few of them that it differs clearly from the
+# formula of all. The section "Which images count?" asks what larger parts of the training images, and other images,
+# predict.
 
 # %%
 rivals = controls(formula, few=few)
@@ -294,6 +295,55 @@ Markdown(f"""The {len(seeds)} trainings of {architectures[-1]} differ in their f
 images. At each noise level their mean PSNR to the formula lies within {apart:.1f} dB of one another. The other
 architectures were trained once.""")
 
+# %% [markdown]
+# ## Which images count?
+#
+# Do the votes of exactly these training images predict the networks, or would others do as well? We compare the
+# networks with the formula of a quarter of the images, with that of as many other crops of the same photographs, and
+# with those of images of other kinds: faces, and a printed page. All use the same patch size.
+
+# %%
+quarter = max(1, count // 4)
+generator = torch.Generator().manual_seed(seed)
+sets = {f"a quarter of them ({quarter:,})": images[:quarter]}
+others = other_images(images, data)
+if others is not None:
+    sets[f"{count:,} other images of the set"] = others
+for kind in ("faces", "text"):
+    shape = (count, size, channels)
+    sets[kind] = world_images(kind, *shape, generator)
+voted = {name: with_images(formula, some) for name, some in sets.items()}
+from_sets = compare(
+    {**networks, FORMULA: formula, **voted},
+    physics,
+    {"test": clean["test"]},
+    [sigma for sigma in sigmas if sigma >= claimed_from],
+    seed=seed + 1,
+    groups={"test": sources["test"]},
+)
+
+# %% tags=["hide-input"]
+to_sets = from_sets[from_sets["one"].isin(list(networks))]
+key = ["one", "sigma", "image", "group"]
+near = to_sets.pivot(index=key, columns="other", values="psnr")
+lead = near[list(voted)].rsub(near[FORMULA], axis=0).melt(var_name="images", value_name="lead", ignore_index=False)
+leads = means_by_group(lead.reset_index(), "lead", ["images", "sigma"], generator=generator)
+leads = leads.set_index(["images", "sigma"])
+table = {
+    f"σ = {sigma:g}": [
+        f"{near[name].groupby('sigma').mean()[sigma]:.1f} ({figures.plus_minus(*leads.loc[name, sigma])})"
+        for name in voted
+    ]
+    for sigma in sorted(set(to_sets["sigma"]))
+}
+show_table(
+    pd.DataFrame({"formula of": list(voted), **table}),
+    name="tab-which-images",
+    caption=f"""PSNR in dB from the {len(networks)} networks to the formula of several sets of images, and in
+    parentheses by how much less that is than their PSNR to the formula of all {count:,} training images, ± its standard
+    error: means over {tested} test images.""",
+)
+
 # %%
 of_networks = to_truth[to_truth["one"].isin(list(networks))]
 of_networks = of_networks.groupby(["split", "sigma"])["psnr"].mean()
@@ -352,8 +402,8 @@ def operator_margins(name):
     return margins(distances, [everywhere], rivals, generator=generator)
 
 
-others = OPERATORS[1:]
-tables = [operator_margins(name).assign(operator=name) for name in others]
+behind_operators = OPERATORS[1:]
+tables = [operator_margins(name).assign(operator=name) for name in behind_operators]
 by_operator = pd.concat(tables, ignore_index=True)
 
 # %% tags=["hide-input"]
@@ -381,8 +431,13 @@ verdict = "No: on this run, simpler explanations do as well."
 if start is not None:
     verdict = f"""Yes, from $\\sigma = {start:g}$ on: there the formula predicts trained denoisers better than every
     control does, on images that they were trained on and on photographs of which they saw no part."""
-operators = ", ".join(others)
-show_answer(f"""{verdict} {margin_sentence(margin_table)} Behind the other operators ({operators}), {everywhere} has a
+at_most_noise = leads.xs(max(sigmas), level="sigma")
+sets_say = "; ".join(f"of {name}: {figures.plus_minus(*row)}" for name, row in at_most_noise.iterrows())
+operators = ", ".join(behind_operators)
+show_answer(f"""{verdict} {margin_sentence(margin_table)} The controls are the measurement, the
+affine filter, the formula for P = {" and ".join(str(P) for P in half_and_double(patch_size))} and of {few} images, and
+non-local means. Other sets of images predict the networks less well or as well, by so many dB at
+$\\sigma = {max(sigmas):g}$, {sets_say}. {campaign_says} Behind the other operators ({operators}), {everywhere} has a
 margin of {figures.plus_minus(least.margin, least.error)} dB or more on test images at $\\sigma = {most_noise:g}$; with
 less noise it depends on the operator, as [the table](#tab-operators) shows. This is about receptive fields of
 {patch_size} x {patch_size} pixels, networks that were trained for minutes, and {count} training images of

@@ -342,4 +342,4 @@ record(rank_correlation=rank_correlation, gap=gap, gain=float(best_training["mea
 # - `lemmse run 21 -p noise_seed 2`: other noise.
 # - `lemmse run 21 -p other_counts "[200, 800]"`: other numbers of images. The networks are trained anew, which takes
 #   minutes.
-# - `lemmse run 21 -p architecture ResNet`: another architecture. All ten networks are trained anew, which takes longer.
+# - `lemmse run 21 -p architecture ResNet`: another architecture. All networks are trained anew, which takes longer.

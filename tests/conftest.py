@@ -54,7 +54,7 @@ def shown(monkeypatch) -> list[tuple[dict, str]]:
     outputs = []
 
     def display(data, raw=False, metadata=None):
-        text = data["text/markdown"] if raw else data.data
+        text = (data.get("text/markdown") or data["text/plain"]) if raw else data.data
         outputs.append(((metadata or {}).get("lemmse", {}), text))
 
     monkeypatch.setattr("IPython.display.display", display)

@@ -190,16 +190,22 @@ def agreement(
     return dict(zip(mean.index.astype(float).tolist(), mean.tolist(), strict=True))
 
 
-def last_gain(path: list[dict[str, Any]]) -> float | None:
-    """What the last third of the steps gained in agreement, in dB, mean over sigma; None after one round.
+def last_gains(path: list[dict[str, Any]]) -> dict[str, float]:
+    """What the last third of the steps gained in agreement at each sigma, in dB; nothing after one round.
 
     Args:
         path: for each round {"steps": ..., "agreement": {sigma: dB}}.
     """
     if len(path) < 2:
-        return None
+        return {}
     before, after = (entry["agreement"] for entry in path[-2:])
-    return sum(after[sigma] - before[sigma] for sigma in after) / len(after)
+    return {sigma: after[sigma] - before[sigma] for sigma in after}
+
+
+def last_gain(path: list[dict[str, Any]]) -> float | None:
+    """The mean of `last_gains` over sigma; None after one round."""
+    gained = last_gains(path)
+    return sum(gained.values()) / len(gained) if gained else None
 
 
 def cell_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -36,6 +36,24 @@ def evaluation_images(images: Tensor, data: str, count: int) -> dict[str, Tensor
     return {"training": images[:count], "test": test.to(images)}
 
 
+def other_images(images: Tensor, data: str) -> Tensor | None:
+    """As many more training images of a set, none of which is among the first.
+
+    Args:
+        images: (N, C, H, W), square, the first training images of `load_images(data, ...)`.
+        data: the name of the set, or a path.
+
+    Returns:
+        The next N images, of the same shape, or None if the set has fewer.
+    """
+    count, channels, _, size = images.shape
+    try:
+        twice = load_images(data, count=2 * count, size=size, channels=channels)
+    except ValueError:  # the first N could be loaded: there are fewer than 2 N
+        return None
+    return twice[count:].to(images)
+
+
 def trainings(architectures: Iterable[str], repeats: int, seed: int) -> dict[str, tuple[str, int]]:
     """The trainings of an experiment, by name, as (architecture, seed): one of each architecture with `seed`.
 

@@ -10,30 +10,47 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lemmse.book.chapter import show_table
+from lemmse.analysis.campaign import (
+    control_table,
+    last_gains,
+    margin_table,
+    measured_again,
+    read_cells,
+    window_table,
+)
+from lemmse.analysis.evaluate import FORMULA, NETWORK
+from lemmse.analysis.floor import chosen_patch_sizes
+from lemmse.analysis.margins import sure_from
+from lemmse.bench.table import read, speed_table
+from lemmse.book.chapter import show_figure, show_table
 from lemmse.book.notebooks import Project
+from lemmse.data.sets import DATASETS, is_here, load_images
+from lemmse.figures.lines import margin_lines
+from lemmse.figures.tables import plus_minus
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN_SIGMAS = 4  # columns of the table of margins, those of the largest noise
+_TITLES = {"fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "lfw": "LFW faces"}
 
 
-def show_campaign(root: Path | None = None) -> None:
+def show_campaign(root: Path | None = None) -> str:
     """Show the margins of the networks of `benchmarks/campaign.py`, if `results/campaign` holds finished cells.
 
     Args:
         root: the checkout, by default the one around the current folder.
 
+    Returns:
+        What the cells say, in sentences for the answer of a chapter; nothing if there are none.
+
     Raises:
         ValueError: if a table lies there without its record.
     """
-    from lemmse.analysis.campaign import control_table, margin_table, read_cells
-
     results = _results(root)
     table = margin_table(results)
     if table.empty:
-        return
+        return ""
+    table = _with_names(table)
     records = [record for cell, _, record in read_cells(results) if cell.kind == "agreement"]
     _heading(
         "Evidence from longer trainings on independent images",
@@ -41,12 +58,19 @@ def show_campaign(root: Path | None = None) -> None:
         f"{_training_lengths(records)} That takes hours, so the table comes with the project; it is not computed when "
         "this book is built.",
     )
+    show_figure(
+        margin_lines(table[table["split"] == "test"]),
+        name="fig-campaign",
+        caption="Committed, not computed in this build. Margins of the networks on test images, with their standard "
+        "errors. Above zero, the network is nearer to the formula than to every control.",
+        alt="Margins against sigma, one line with error bars for each network.",
+    )
     show_table(
         _margins_as_text(table[table["split"] == "test"]),
         name="tab-campaign",
         caption="Committed, not computed in this build. By how many dB the network is nearer to the formula than to "
-        "its nearest control, mean ± standard error over test images, for each noise level σ; in parentheses the PSNR "
-        f"between network and formula. N is the number of training images. {_provenance(records)}",
+        "its nearest control, mean ± standard error over test images, for each noise level σ. N is the number of "
+        f"training images. {_provenance(records)}",
     )
     distances = control_table(results)
     show_table(
@@ -56,6 +80,7 @@ def show_campaign(root: Path | None = None) -> None:
         "and to each control, means over test images and networks, for each noise level σ. The nearest is bold.",
     )
     _measure_again(results)
+    return _campaign_says(table)
 
 
 def show_windows(root: Path | None = None) -> None:
@@ -67,8 +92,6 @@ def show_windows(root: Path | None = None) -> None:
     Raises:
         ValueError: if a table lies there without its record.
     """
-    from lemmse.analysis.campaign import read_cells, window_table
-
     results = _results(root)
     table = window_table(results)
     if table.empty:
@@ -98,8 +121,6 @@ def show_bench(root: Path | None = None) -> None:
     Raises:
         ValueError: if the table cannot be read.
     """
-    from lemmse.bench.table import read, speed_table
-
     path = _results(root) / "bench_cuda.csv"
     if not path.exists():
         return
@@ -116,9 +137,6 @@ def show_floor(root: Path | None = None) -> None:
         root: the checkout, by default the one around the current folder.
     """
     import pandas as pd
-
-    from lemmse.analysis.floor import chosen_patch_sizes
-    from lemmse.figures import plus_minus
 
     path = _results(root) / "floor.csv"
     if not path.exists():
@@ -163,10 +181,6 @@ def _measure_again(results: Path) -> None:
     """Compute one number of the table anew, from the committed weights, if the images of a cell are on this machine."""
     from IPython.display import Markdown, display
 
-    from lemmse.analysis.campaign import measured_again, read_cells
-    from lemmse.analysis.evaluate import FORMULA, NETWORK
-    from lemmse.data.sets import DATASETS, is_here, load_images
-
     for cell, frame, record in read_cells(results):
         if cell.kind != "agreement" or cell.data not in DATASETS or not is_here(cell.data):
             continue
@@ -180,7 +194,7 @@ def _measure_again(results: Path) -> None:
             Markdown(
                 f"The images of this row are on this machine: {cell.data}, {cell.operator}, {cell.architecture}. "
                 f"Computed now from the weights that come with the project, for the first test image at σ = {sigma:g}, "
-                f"the network is {now:.1f} dB from the formula; the committed table says {then:.1f} dB."
+                f"the network agrees with the formula to {now:.1f} dB; in the committed results it is {then:.1f} dB."
             )
         )
         return
@@ -198,24 +212,58 @@ def _heading(title: str, text: str) -> None:
     display(Markdown(f"## {title}\n\n{text}"))
 
 
-def _margins_as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each cell of the campaign, one column for each of the largest noise levels."""
-    from lemmse.figures.tables import plus_minus
+def _with_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The margins with titles of the data, and names of networks that say what tells the cells apart."""
+    table = table.replace({"data": _TITLES})
+    name = table["data"] + ", N = " + table["count"].map("{:,}".format)
+    if table["operator"].nunique() > 1:
+        name += ", " + table["operator"]
+    name += ", " + table["network"]
+    if table["patch_size"].nunique() > 1:
+        name += ", P = " + table["patch_size"].astype(str)
+    return table.assign(network=name)
 
-    sigmas = sorted(set(table["sigma"]))[-_SHOWN_SIGMAS:]
-    images = table["data"] + ", N = " + table["count"].map("{:,}".format)
-    network = table["network"] + ", P = " + table["patch_size"].astype(str)
-    spread = [plus_minus(margin, error) for margin, error in zip(table["margin"], table["error"], strict=True)]
-    text = [f"{margin} ({value:.1f})" for margin, value in zip(spread, table["to_formula"], strict=True)]
-    entries = table[["sigma", "operator"]].assign(images=images, network=network, text=text)
-    keys = ["images", "operator", "network"]
-    wide = entries[entries["sigma"].isin(sigmas)].pivot(index=keys, columns="sigma", values="text")
+
+def _margins_as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cell of the campaign, one column for each noise level."""
+    spread = [plus_minus(*pair) for pair in zip(table["margin"], table["error"], strict=True)]
+    wide = table.assign(text=spread).pivot(index="network", columns="sigma", values="text")
+    wide = wide.loc[list(dict.fromkeys(table["network"]))]
     return wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
+
+
+def _campaign_says(table: pd.DataFrame) -> str:
+    """What the margins of the cells say on test images, for an answer."""
+    test = table[table["split"] == "test"]
+    images = _spoken(test["data"] + " (N = " + test["count"].map("{:,}".format) + ")")
+    start, most = sure_from(test), test["sigma"].max()
+    about = f"{test['network'].nunique()} networks that were trained for longer on independent images of {images}"
+    if start is None:
+        return f"Of {about}, not all are nearer to the formula than to every control at σ = {most:g}."
+    inside, below = test[test["sigma"] >= start], test[test["sigma"] < start]
+    least = inside.loc[inside["margin"].idxmin()]
+    sentences = [
+        f"All of {about} are nearer to the formula than to every control from σ = {start:g} on, by "
+        f"{plus_minus(least['margin'], least['error'])} dB or more ([table](#tab-campaign))."
+    ]
+    if not below.empty:
+        worst = below.loc[below["margin"].idxmin()]
+        gap = plus_minus(abs(worst["margin"]), worst["error"])
+        nearer = f"{gap} dB {'farther from' if worst['margin'] > 0 else 'nearer to'} a control ({worst['control']})"
+        sentences.append(f"Below that they are not: at σ = {worst['sigma']:g} one of them is {nearer}.")
+    to_others = test[(test["sigma"] == most) & test["to_other_images"].notna()]
+    if not to_others.empty:
+        apart = (to_others["to_formula"] - to_others["to_other_images"]).abs().max()
+        sentences.append(
+            f"At σ = {most:g} they are as near to the formula of as many other images of the same set, to {apart:.1f} "
+            "dB. The distribution of the images counts there, and not which of them were drawn."
+        )
+    return " ".join(sentences)
 
 
 def _controls_as_text(table: pd.DataFrame) -> pd.DataFrame:
     """One row for the formula and for each control of each problem, one column for each noise level."""
-    images = table["data"] + ", N = " + table["count"].map("{:,}".format) + ", " + table["operator"]
+    images = table["data"].replace(_TITLES) + ", N = " + table["count"].map("{:,}".format) + ", " + table["operator"]
     images += ", P = " + table["patch_size"].astype(str)
     entries = table[["other", "sigma", "psnr"]].assign(images=images)
     nearest = entries.groupby(["images", "sigma"])["psnr"].transform("max")
@@ -232,7 +280,7 @@ def _controls_as_text(table: pd.DataFrame) -> pd.DataFrame:
 
 def _windows_as_text(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each network, one column for each noise level."""
-    images = table["data"] + ", N = " + table["count"].map("{:,}".format)
+    images = table["data"].replace(_TITLES) + ", N = " + table["count"].map("{:,}".format)
     network = table["network"] + ", P = " + table["patch_size"].astype(str) + ", " + table["size"]
     network += ", " + table["weighting"].str.replace("_", " ") + " weights, " + table["steps"].map("{:,} steps".format)
     text = [f"{row.nearest} ({row.to_nearest:.1f}, {row.to_formula:.1f})" for row in table.itertuples(index=False)]
@@ -247,9 +295,10 @@ def _training_lengths(records: list[dict[str, Any]]) -> str:
     steps = sorted({int(record["steps"]) for record in records})
     length = f"{steps[0]:,} steps" if len(steps) == 1 else f"{steps[0]:,} to {steps[-1]:,} steps"
     most = max(float(record["gained_in_last_third"]) for record in records)
+    at_a_level = max(gain for record in records for gain in last_gains(record["path"]).values())
     return (
         f"Their trainings took {length}. The last third of them moved the agreement with the formula by at most "
-        f"{most:.1f} dB, in the mean over the noise levels."
+        f"{most:.1f} dB in the mean over the noise levels, and by at most {at_a_level:.1f} dB at one of them."
     )
 
 
@@ -264,6 +313,12 @@ def _provenance(records: list[dict[str, Any]]) -> str:
         *dict.fromkeys(record["license"] for record in records),
     ]
     return " ".join(parts)
+
+
+def _spoken(values: Iterable[object]) -> str:
+    """The different values as a person says them: "a, b and c"."""
+    *first, last = dict.fromkeys(map(str, values))
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _listed(values: Iterable[object]) -> str:

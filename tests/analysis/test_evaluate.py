@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 import lemmse
 from lemmse import figures
 from lemmse.analysis import evaluate as comparison
-from lemmse.analysis.experiment import evaluation_images, experiment, trainings
+from lemmse.analysis.experiment import evaluation_images, experiment, other_images, trainings
 from lemmse.analysis.margins import margins
 from tests.conftest import random_images
 
@@ -112,6 +114,16 @@ def test_formula_error_finds_an_error():
     wrong = lemmse.LocalEquivariantMMSE(X, lemmse.Denoising(), patch_size=3)
     wrong.patch_size = 5  # what is written out is now another formula
     assert comparison.formula_error(wrong, y, 0.2, [(4, 4)]) > 1e-3
+
+
+def test_other_images_are_the_next_of_the_set(tmp_path):
+    twice = lemmse.load_images("photos", count=6, size=12, channels=1)
+    assert torch.equal(other_images(twice[:3], "photos"), twice[3:])
+    for number in range(5):
+        Image.fromarray(np.full((12, 12), 40 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    some = lemmse.load_images(str(tmp_path), count=3, size=12, channels=1)
+    assert other_images(some, str(tmp_path)) is None
+    assert len(other_images(some[:2], str(tmp_path))) == 2
 
 
 def test_evaluation_images_are_of_both_splits():

@@ -14,7 +14,15 @@ import torch
 
 import lemmse
 from lemmse.analysis import campaign
-from lemmse.analysis.campaign import Remembered, Schedule, last_gain, margin_table, read_cells, window_table
+from lemmse.analysis.campaign import (
+    Remembered,
+    Schedule,
+    last_gain,
+    last_gains,
+    margin_table,
+    read_cells,
+    window_table,
+)
 from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, compare
 from lemmse.book.results import show_campaign, show_windows
 from lemmse.data.sets import is_here
@@ -90,9 +98,11 @@ def test_every_cell_has_its_table_record_and_weights(finished):
 
 def test_a_chapter_shows_the_finished_cells_and_nothing_where_there_are_none(finished, tmp_path, shown):
     out, _ = finished
-    show_campaign(tmp_path)
+    assert show_campaign(tmp_path) == ""
     assert shown == []
-    show_campaign(out.parent)
+    said = show_campaign(out.parent)
+    assert "2 networks that were trained for longer on independent images of photos (N = 12)" in said
+    assert [about["name"] for about, _ in shown if about.get("kind") == "figure"] == ["fig-campaign"]
     table, distances = (text for about, text in shown if about.get("kind") == "table")
     assert len(table.splitlines()) == 2 + 2  # a line for each cell of agreement, on test images
     assert distances.count("affine filter") == distances.count("formula of 4 images") == 2
@@ -177,6 +187,8 @@ def test_rounds_make_the_training_longer_by_half():
     assert ends == [4000, 6000, 9000, 13500]
     path = [{"steps": s, "agreement": {"0.1": a, "0.2": b}} for s, a, b in ((2, 20, 30), (3, 20.5, 30.1))]
     assert last_gain(path) == pytest.approx(0.3)
+    assert last_gains(path) == pytest.approx({"0.1": 0.5, "0.2": 0.1})
+    assert last_gains(path[:1]) == {}
     assert last_gain(path[:1]) is None
 
 
