@@ -163,3 +163,41 @@ def gains(
     order = list(dict.fromkeys(frame["change"]))
     found = pd.concat(parts, ignore_index=True)
     return found.sort_values("change", key=lambda names: names.map(order.index), kind="stable", ignore_index=True)
+
+
+def correlation_within_levels(
+    frame: pd.DataFrame, *, generator: torch.Generator, draws: int = 10_000
+) -> tuple[float, float]:
+    """Spearman's correlation of agreement and voters among trainings at one noise level, and what chance would give.
+
+    Agreement and voters both grow with the noise, so their correlation over all noise levels says little. Here the
+    noise level is held fixed, and the correlation is averaged over noise levels. Chance is the share of random orders
+    of the trainings, the same at each noise level, that give as large a mean.
+
+    Args:
+        frame: of `agreement_and_voters` for each training, with a column change that names it.
+        generator: source of the random orders, on the CPU.
+        draws: how many random orders.
+
+    Returns:
+        The correlation, from -1 to 1, and the share, which is at least 1 / (draws + 1).
+
+    Raises:
+        ValueError: for less than three trainings, and if one was not asked at every noise level.
+    """
+    means = frame.groupby(["sigma", "change"])[["psnr", "voters"]].mean().unstack("change")
+    if means.isna().any(axis=None):
+        raise ValueError("every change must be asked at the same noise levels")
+    ranks = []
+    for column in ("psnr", "voters"):
+        order = torch.tensor(means[column].rank(axis=1).to_numpy(), dtype=torch.float64, device="cpu")
+        centered = order - order.mean(1, keepdim=True)
+        ranks.append(centered / centered.norm(dim=1, keepdim=True).clamp_min(1e-12))
+    agreement, voters = ranks  # (noise levels, trainings)
+    count = agreement.shape[1]
+    if count < 3:
+        raise ValueError(f"a correlation needs at least three trainings, got {count}")
+    found = float((agreement * voters).sum(1).mean())
+    orders = torch.rand(draws, count, generator=generator, dtype=torch.float64, device="cpu").argsort(1)
+    by_chance = (agreement[:, None] * voters[:, orders]).sum(2).mean(0)
+    return found, (1 + int((by_chance >= found - 1e-12).sum())) / (draws + 1)

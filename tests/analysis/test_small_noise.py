@@ -10,7 +10,13 @@ import torch
 
 import lemmse
 from lemmse.analysis.evaluate import FORMULA, compare
-from lemmse.analysis.small_noise import agreement_and_voters, gains, nearest_patch_sizes, patch_size_formulas
+from lemmse.analysis.small_noise import (
+    agreement_and_voters,
+    correlation_within_levels,
+    gains,
+    nearest_patch_sizes,
+    patch_size_formulas,
+)
 from tests.conftest import random_images
 
 X = random_images(6, 1, 9, 8)
@@ -89,3 +95,30 @@ def test_gains_are_paired_differences_within_bands():
     assert table.change.to_list() == ["longer", "longer", "wider", "wider"]
     with pytest.raises(ValueError, match="every change must be asked about"):
         gains(pd.DataFrame(rows[:-1]), "base", {"all": (0, 1)}, generator=torch.Generator())
+
+
+def trainings(psnr_of: dict[str, list[float]], voters_of: dict[str, list[float]]) -> pd.DataFrame:
+    """Agreement and voters of some trainings at two noise levels."""
+    rows = [
+        {"change": change, "sigma": sigma, "psnr": psnr_of[change][i], "voters": voters_of[change][i]}
+        for change in psnr_of
+        for i, sigma in enumerate((0.1, 0.8))
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_the_noise_level_alone_makes_no_correlation_within_levels():
+    order = [[1, 50], [2, 51], [3, 52], [4, 53], [5, 54]]
+    names = "abcde"
+    same = dict(zip(names, order, strict=True))
+    opposite = dict(zip(names, reversed(order), strict=True))
+    generator = torch.Generator().manual_seed(0)
+    found, chance = correlation_within_levels(trainings(same, same), generator=generator)
+    assert found == pytest.approx(1)
+    assert chance == pytest.approx(1 / 120, abs=0.005)  # one order of five gives as much
+    found, chance = correlation_within_levels(trainings(same, opposite), generator=generator)
+    assert found == pytest.approx(-1)
+    assert chance == 1
+    few = trainings({"a": [1, 2], "b": [2, 3]}, {"a": [1, 2], "b": [2, 3]})
+    with pytest.raises(ValueError, match="at least three trainings, got 2"):
+        correlation_within_levels(few, generator=generator)
