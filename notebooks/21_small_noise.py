@@ -315,14 +315,14 @@ if not closes_less_than_half:
     closing = "at least one closes half of the gap by itself"
 show_answer(f"""{verdict} Of longer training, another learning rate, other weights of the noise levels and a larger
 network, {closing}. With little noise the formula of the whole receptive field looks its answer up in few patches
-({figures.rounded(points.loc[BASE, "voters"][levels[0]])} at $\\sigma = {levels[0]:g}$, against {figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at $\\sigma = {levels[-1]:g}$), and a
-network does not follow it there. {windows_say} Of the changes of the training, '{best_training.name}' gains most at
+({figures.rounded(points.loc[BASE, "voters"][levels[0]])} at $\\sigma = {levels[0]:g}$, against
+{figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at $\\sigma = {levels[-1]:g}$), and a network does not follow it there. {windows_say} Of the changes of the training, '{best_training.name}' gains most at
 $\\sigma \\le {small:g}$: {figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is
 {gap:.1f} dB below that at $\\sigma = {levels[-1]:g}$. {by_narrower} Over all {len(frames)} trainings and noise levels,
 the rank correlation of the agreement with the number of patches that vote is {rank_correlation:.2f} ({with_sigma:.2f}
 with the noise level alone); among the trainings at one noise level the rank correlation is {within:.2f}
-(p = {chance:.2g}). At $\\sigma = {levels[0]:g}$ {filter_says} This is about one architecture ({architecture}), trained for minutes on
-{min(count, *other_counts)} to {most} images.""")
+(p = {chance:.2g}). At $\\sigma = {levels[0]:g}$ {filter_says} This is about one architecture
+({architecture}), trained for minutes on {min(count, *other_counts)} to {most} images.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(clean["test"][:1], large, generator=torch.Generator().manual_seed(noise_seed))
