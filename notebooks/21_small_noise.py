@@ -316,7 +316,8 @@ if not closes_less_than_half:
 show_answer(f"""{verdict} Of longer training, another learning rate, other weights of the noise levels and a larger
 network, {closing}. With little noise the formula of the whole receptive field looks its answer up in few patches
 ({figures.rounded(points.loc[BASE, "voters"][levels[0]])} at $\\sigma = {levels[0]:g}$, against
-{figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at $\\sigma = {levels[-1]:g}$), and a network does not follow it there. {windows_say} Of the changes of the training, '{best_training.name}' gains most at
+{figures.rounded(points.loc[BASE, "voters"][levels[-1]])} at $\\sigma = {levels[-1]:g}$), and a network does not follow
+it there. {windows_say} Of the changes of the training, '{best_training.name}' gains most at
 $\\sigma \\le {small:g}$: {figures.plus_minus(best_training["mean"], best_training["error"])} dB, where the agreement is
 {gap:.1f} dB below that at $\\sigma = {levels[-1]:g}$. {by_narrower} Over all {len(frames)} trainings and noise levels,
 the rank correlation of the agreement with the number of patches that vote is {rank_correlation:.2f} ({with_sigma:.2f}
