@@ -102,12 +102,13 @@ def show_answer(text: str) -> None:
     """Display the answer of the chapter; the book moves it under the question.
 
     Args:
-        text: Markdown. It states the range of noise levels and images for which it holds.
+        text: Markdown. It states the range of noise levels and images for which it holds. A blank line starts another
+            paragraph.
 
     Raises:
         ValueError: if the text is empty.
     """
-    text = _one_line(text, "answer")
+    text = "\n\n".join(_one_line(paragraph, "answer") for paragraph in text.split("\n\n"))
     shown = f"**Answer.** {text}"
     _display({"text/markdown": shown, "text/plain": shown}, {"kind": "answer", "text": text})
 

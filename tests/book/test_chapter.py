@@ -69,9 +69,9 @@ def test_a_table_shows_below_its_caption_with_numbers_to_the_right(displayed):
 
 
 def test_the_answer_shows_where_it_is_computed(displayed):
-    show_answer("It is\n42.")
-    assert displayed[0][0]["text/markdown"] == "**Answer.** It is 42."
-    assert displayed[0][1] == {"lemmse": {"kind": "answer", "text": "It is 42."}}
+    show_answer("It is\n42.\n\nIt was\n41.")
+    assert displayed[0][0]["text/markdown"] == "**Answer.** It is 42.\n\nIt was 41."
+    assert displayed[0][1] == {"lemmse": {"kind": "answer", "text": "It is 42.\n\nIt was 41."}}
 
 
 @pytest.mark.parametrize("name", ["line", "tab-line", "fig-", "fig-a b", "fig-" + "x" * 500 + "!"])
