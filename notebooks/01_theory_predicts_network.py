@@ -436,9 +436,9 @@ sets_say = "; ".join(f"{name}, {figures.plus_minus(*row)}" for name, row in at_m
 operators = ", ".join(behind_operators)
 show_answer(f"""{verdict} {margin_sentence(margin_table)} The controls are the measurement, the affine filter, the
 formula for P = {" and ".join(str(P) for P in half_and_double(patch_size))} and of {few} images, and non-local means.
-Behind the other operators ({operators}), where the formula for other P is not among the controls, {everywhere} has a margin of
-{figures.plus_minus(least.margin, least.error)} dB or more on test images at $\\sigma = {most_noise:g}$; with less noise
-it depends on the operator, as [the table](#tab-operators) shows. This is about receptive fields of
+Behind the other operators ({operators}), where the formula for other P is not among the controls, {everywhere} has a
+margin of {figures.plus_minus(least.margin, least.error)} dB or more on test images at $\\sigma = {most_noise:g}$; with
+less noise it depends on the operator, as [the table](#tab-operators) shows. This is about receptive fields of
 {patch_size} x {patch_size} pixels, networks that were trained for minutes, and {count} training images of
 {size} x {size} pixels.
 
