@@ -99,18 +99,18 @@ def margin_sentence(table: pd.DataFrame) -> str:
         table: of `margins`.
 
     Returns:
-        English text; values are means over the networks and sets of images in the table.
+        English text in Markdown; values are means over the networks and sets of images in the table.
     """
     start, sigmas = sure_from(table), sorted(set(table["sigma"]))
     if start is None:
         worst = _worst(table[table["sigma"] == sigmas[-1]])
         return (
             "The networks are not nearer to the formula than to every control at any noise level that was tested: "
-            f"at sigma = {sigmas[-1]:g} {worst['network']} is {_nearer(worst)}."
+            f"at $\\sigma = {sigmas[-1]:g}$ {worst['network']} is {_nearer(worst)}."
         )
     inside, below = table[table["sigma"] >= start], table[table["sigma"] < start]
     low, high = _worst(inside), inside.iloc[int(inside["margin"].argmax())]
-    span = f"for sigma from {start:g} to {sigmas[-1]:g}" if start < sigmas[-1] else f"at sigma = {start:g}"
+    span = f"for $\\sigma$ from {start:g} to {sigmas[-1]:g}" if start < sigmas[-1] else f"at $\\sigma = {start:g}$"
     sentence = (
         f"The networks are nearer to the formula than to any control by {low['margin']:.1f} ± {low['error']:.1f} dB to "
         f"{high['margin']:.1f} ± {high['error']:.1f} dB {span}."
@@ -118,7 +118,8 @@ def margin_sentence(table: pd.DataFrame) -> str:
     if below.empty:
         return sentence
     worst = _worst(below)
-    return f"{sentence} Below that they are not: at sigma = {worst['sigma']:g} {worst['network']} is {_nearer(worst)}."
+    level = f"$\\sigma = {worst['sigma']:g}$"
+    return f"{sentence} Below that they are not: at {level} {worst['network']} is {_nearer(worst)}."
 
 
 def _worst(table: pd.DataFrame) -> pd.Series:

@@ -159,13 +159,13 @@ def test_the_range_of_a_claim_starts_where_every_margin_above_is_sure():
     assert sure_from(table, least=1.7) == 0.8
     assert sure_from(table, least=3.95) is None
     text = margin_sentence(table)
-    assert "by 2.0 ± 0.2 dB to 5.0 ± 0.5 dB for sigma from 0.4 to 0.8" in text
-    assert "at sigma = 0.2 UNet is nearer to the control 'affine filter' than to the formula by 1.0 ± 0.3 dB" in text
+    assert "by 2.0 ± 0.2 dB to 5.0 ± 0.5 dB for $\\sigma$ from 0.4 to 0.8" in text
+    assert "at $\\sigma = 0.2$ UNet is nearer to the control 'affine filter' than to the formula by 1.0 ± 0.3" in text
     nowhere = margin_sentence(table.assign(margin=table.margin - 4.5))
     assert "at any noise level" in nowhere
-    assert "at sigma = 0.8 ResNet is nearer to the control 'affine filter'" in nowhere
+    assert "at $\\sigma = 0.8$ ResNet is nearer to the control 'affine filter'" in nowhere
     everywhere = margin_sentence(table.assign(margin=9.0))
-    assert everywhere.endswith("for sigma from 0.1 to 0.8.")
+    assert everywhere.endswith("for $\\sigma$ from 0.1 to 0.8.")
 
 
 def test_margins_of_a_comparison():
