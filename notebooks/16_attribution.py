@@ -95,12 +95,12 @@ training = Training(
 # %%
 @dataclass
 class Case:
-    """Some images, measured several times at each level, and their shares."""
+    """Some images, measured several times at each level; their shares."""
 
     images: Tensor
     truth: Tensor
     formula: LocalEquivariantMMSE
-    top: list[int]  # the largest shares in the first image that is asked about
+    top: list[int]  # the largest shares in the first of them
     y: dict[float, Tensor]
     found: dict[float, Attribution]
 

@@ -141,11 +141,12 @@ for name in architectures:
 gaussian = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size)
 affine = AffineMMSE(images, Denoising(), patch_size=patch_size)
 mean = float(images.mean())
+searching = NonLocalMeans(patch_size)
 rivals = {
     "Gaussian formula": AsGaussian(gaussian, background, mean),
     AFFINE: AsGaussian(affine, background, mean),
     MEASUREMENT: OfCounts(lambda z, sigma: z, background),
-    NON_LOCAL_MEANS: AsGaussian(NonLocalMeans(patch_size), background, mean),
+    NON_LOCAL_MEANS: AsGaussian(searching, background, mean),
 }
 for back, name in ((True, "and back"), (False, "weights")):
     rivals[f"Anscombe, {name}"] = AfterAnscombe(
