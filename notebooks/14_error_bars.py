@@ -78,6 +78,8 @@ from lemmse.analysis.alarm import area_under_roc, error_gap, roc
 from lemmse.analysis.evaluate import formula_error, squared_distances
 from lemmse.analysis.experiment import Training
 from lemmse.analysis.jacobian import filter_at, formula_jacobian, network_jacobian
+from lemmse.analysis.margins import SURE
+from lemmse.analysis.uncertainty import bootstrap_by_group, jackknife
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.data.groups import image_groups
 from lemmse.data.unseen import WORLDS, world_images
@@ -153,9 +155,20 @@ show_figure(
 )
 
 # %% tags=["hide-input"]
+
+
+def correlation(pairs):
+    """Of two columns, (n, 2)."""
+    return float(torch.corrcoef(pairs.T)[0, 1])
+
+
 errors["bias"] = errors["estimated"] - errors["true"]
 bias = errors.groupby("sigma")["bias"].agg(["mean", "sem", "std"])
-bias["correlation"] = [part["estimated"].corr(part["true"]) for _, part in errors.groupby("sigma")]
+found = [
+    jackknife(correlation, torch.tensor(part[["estimated", "true"]].to_numpy().copy()), axes=(0,))
+    for _, part in errors.groupby("sigma")
+]
+bias[["correlation", "correlation error"]] = found
 show_table(
     pd.DataFrame(
         {
@@ -164,7 +177,7 @@ show_table(
                 figures.plus_minus(1e3 * m, 1e3 * e) for m, e in bias[["mean", "sem"]].to_numpy()
             ],
             "spread for one image, × 1000": [figures.rounded(1e3 * value, 2) for value in bias["std"]],
-            "correlation over images": bias["correlation"].map("{:.3f}".format),
+            "correlation over images": [figures.plus_minus(*pair) for pair in found],
         }
     ),
     name="tab-stein",
@@ -179,13 +192,22 @@ show_table(
 # right by construction. We divide the error that occurs by the error that is expected.
 
 # %% tags=["hide-input"]
-sums = errors.groupby(["world", "sigma"], sort=False)[["true", "expected"]].mean()
-factor = (sums["true"] / sums["expected"]).unstack("sigma").loc[list(worlds)]
+resampling = torch.Generator().manual_seed(noise_seed)
+rows = []
+for (world, sigma), part in errors.groupby(["world", "sigma"], sort=False):
+    both = torch.tensor(part[["true", "expected"]].to_numpy().copy())
+    true, expected = both.mean(0)
+    drawn = bootstrap_by_group(both, part["group"].to_list(), resampling)
+    row = {"world": world, "sigma": sigma, "factor": float(true / expected)}
+    rows.append(row | {"error": float((drawn[:, 0] / drawn[:, 1]).std())})
+factors = pd.DataFrame(rows).set_index(["world", "sigma"])
+factors["text"] = [figures.plus_minus(*pair) for pair in factors[["factor", "error"]].to_numpy()]
+factor, factor_error, factor_text = (factors[name].unstack("sigma").loc[list(worlds)] for name in factors)
 show_table(
-    factor.map(lambda value: figures.rounded(value, 2)).rename(columns=lambda sigma: f"σ = {sigma:g}").reset_index(),
+    factor_text.rename(columns=lambda sigma: f"σ = {sigma:g}").reset_index(),
     name="tab-calibration",
-    caption=f"""True squared error divided by the posterior variance, means over {tested} images of each world: 1 is
-    calibrated, 4 means that the deviation is half of what it should be.""",
+    caption=f"""True squared error divided by the posterior variance, means over {tested} images of each world ±
+    standard error: 1 is calibrated, 4 means that the deviation is half of what it should be.""",
 )
 
 # %% [markdown]
@@ -227,8 +249,8 @@ show_figure(
     figure,
     name="fig-roc",
     caption=f"""Share of images of a world that raise the alarm, against the share of images at home that do, over all
-    thresholds of the gap, at σ = {alarm_sigma:g}; {tested} images each. A curve in the upper left corner tells the two
-    apart.""",
+    thresholds of the gap, at $\\sigma = {alarm_sigma:g}$; {tested} images each. A curve in the upper left corner tells
+    the two apart.""",
     alt="Two panels of ROC curves of the gap, one line for each world: home is training images, and test images.",
 )
 areas["text"] = areas["gap"].map("{:.2f}".format) + areas["surprise"].map(" ({:.2f})".format)
@@ -318,67 +340,76 @@ for row, (name, place) in zip(axes, places.items(), strict=True):
 show_figure(
     figure,
     name="fig-filters",
-    caption=f"""The filters of {P} × {P} pixels that formula, networks and control apply at σ = {shown_sigma:g}: at an
-    edge of the framed crop above, in a flat place below. Gray is 0, white is {most:.2f}.""",
+    caption=f"""The filters of {P} × {P} pixels that formula, networks and control apply at $\\sigma = {shown_sigma:g}$:
+    at an edge of the framed crop above, in a flat place below. Gray is 0, white is {most:.2f}.""",
     alt="Two rows, edge and flat place: the crop with its window, then the filters of formula, networks and control.",
 )
 
 # %% tags=["hide-input"]
+
+
+def relative_distance(own, reference):
+    """Of the filters of all pixels and images, relative to the norm of the network's."""
+    return float((own - reference).norm() / own.norm())
+
+
+def nearer_to_formula(own, of_formula, of_affine):
+    """How much smaller the distance to the formula is than that to the affine filter."""
+    return relative_distance(own, of_affine) - relative_distance(own, of_formula)
+
+
 likeness, spectra = [], []
 for sigma, derivative in jacobians.items():
+    of_formula, of_affine = (derivative[kind].double() for kind in ("formula", "affine filter"))
     for kind in networks:
-        rows = derivative[kind].double().flatten(0, 1)
-        row = {"sigma": sigma, "restorer": kind}
-        for other in ("formula", "affine filter"):
-            reference = derivative[other].double().flatten(0, 1)
-            cosine = torch.nn.functional.cosine_similarity(rows, reference, dim=1)
-            row |= {f"cosine to {other}": float(cosine.mean())}
-            row |= {f"distance to {other}": float((rows - reference).norm() / rows.norm())}
+        own = derivative[kind].double()
+        ahead, error = jackknife(nearer_to_formula, own, of_formula, of_affine, axes=(0,))
+        row = {"sigma": sigma, "restorer": kind, "ahead": ahead, "error": error}
+        for name, reference in (("formula", of_formula), ("affine filter", of_affine)):
+            row[f"distance to {name}"] = relative_distance(own, reference)
+            row[f"cosine to {name}"] = float(torch.nn.functional.cosine_similarity(own, reference, dim=2).mean())
         likeness.append(row)
     for kind in kinds:
         matrix = derivative[kind][0].double()
         values = torch.linalg.eigvals(matrix)
         skew = (matrix - matrix.T).norm() / matrix.norm()
-        spectra.append(
-            {
-                "sigma": sigma,
-                "restorer": kind,
-                "trace": float(matrix.trace()),
-                "largest": float(values.real.max()),
-                "above": int((values.real > 0.5).sum()),
-                "skew": float(skew),
-            }
-        )
+        row = {"sigma": sigma, "restorer": kind, "trace": float(matrix.trace()), "skew": float(skew)}
+        row |= {"largest": float(values.real.max()), "above": int((values.real > 0.5).sum())}
+        spectra.append(row)
 likeness, spectra = pd.DataFrame(likeness), pd.DataFrame(spectra)
-merged = spectra.merge(likeness, on=["sigma", "restorer"], how="left")
-
-
-def entry(value):
-    """A number, or nothing where there is none."""
-    return "" if pd.isna(value) else f"{value:.2f}"
-
-
 show_table(
     pd.DataFrame(
         {
-            "σ": merged["sigma"].map("{:g}".format),
-            "restorer": merged["restorer"],
-            "distance to formula": merged["distance to formula"].map(entry),
-            "to affine filter": merged["distance to affine filter"].map(entry),
-            "cosine to formula": merged["cosine to formula"].map(entry),
-            "to affine": merged["cosine to affine filter"].map(entry),
-            "trace": merged["trace"].map("{:.1f}".format),
-            "largest eigenvalue": merged["largest"].map("{:.2f}".format),
-            "above 1/2": merged["above"],
-            "skew part": merged["skew"].map("{:.2f}".format),
+            "σ": likeness["sigma"].map("{:g}".format),
+            "network": likeness["restorer"],
+            "to formula": likeness["distance to formula"].map("{:.2f}".format),
+            "to affine filter": likeness["distance to affine filter"].map("{:.2f}".format),
+            "difference": [figures.plus_minus(*pair) for pair in likeness[["ahead", "error"]].to_numpy()],
+            "cosine to formula": likeness["cosine to formula"].map("{:.2f}".format),
+            "to affine": likeness["cosine to affine filter"].map("{:.2f}".format),
         }
     ),
     name="tab-jacobian",
     caption=f"""The filters of the networks against those of the formula and of the affine filter, over all pixels of
-    {filter_images} test crops of {filter_pixels} × {filter_pixels}: distance of the matrices relative to the norm of
-    the network's, and mean cosine. Then the matrix of the first crop: its trace (how many pixels of noise come
-    through), its largest eigenvalue and how many are above 1/2 (real parts), and the relative norm of its
-    antisymmetric part.""",
+    {filter_images} test crops of {filter_pixels} × {filter_pixels}: distances relative to the norm of the network's
+    filters, how much smaller that to the formula is (± standard error over the crops), and mean cosines.""",
+)
+
+# %% tags=["hide-input"]
+show_table(
+    pd.DataFrame(
+        {
+            "σ": spectra["sigma"].map("{:g}".format),
+            "restorer": spectra["restorer"],
+            "trace": spectra["trace"].map("{:.1f}".format),
+            "largest eigenvalue": spectra["largest"].map("{:.2f}".format),
+            "above 1/2": spectra["above"],
+            "skew part": spectra["skew"].map("{:.2f}".format),
+        }
+    ),
+    name="tab-jacobian-spectrum",
+    caption="""The matrix of all filters of the first crop: its trace (how many pixels of noise come through), its
+    largest eigenvalue and how many are above 1/2 (real parts), and the relative norm of its antisymmetric part.""",
 )
 
 # %% [markdown]
@@ -391,7 +422,6 @@ show_table(
 # %% tags=["hide-input"]
 bias["z"] = bias["mean"] / bias["sem"]
 low, high = min(sigmas), max(sigmas)
-home_factor = factor.loc["training"]
 away_factor = factor.drop(index=["training", "test"])
 worst = away_factor[low].idxmax()
 alarm = areas[(areas["sigma"] == alarm_sigma) & (areas["world"] != areas["home"])].set_index(["home", "world"])
@@ -407,33 +437,44 @@ def listed(names):
 caught = from_training.index[from_training["gap"] >= 0.9]
 missed = from_training.index[from_training["gap"] < 0.9]
 caught_again = from_test.index[from_test["gap"] >= 0.9]
-far = likeness.set_index(["sigma", "restorer"])
-nearer = far["distance to affine filter"] - far["distance to formula"]
+surprised = from_training.index[from_training["surprise"] >= 0.9]
 first_sigma, last_sigma = min(filter_sigmas), max(filter_sigmas)
 
 
-def range_of(column, sigma):
-    """The least and the largest of the networks."""
-    values = far[column].loc[sigma]
-    return figures.span(values)
+def about_filters(sigma):
+    """Whether the filters of the networks are nearer to those of the formula, in a sentence."""
+    part = likeness[likeness["sigma"] == sigma]
+    texts = [f"{line.restorer} {figures.plus_minus(line.ahead, line.error)}" for line in part.itertuples()]
+    if bool((part["ahead"] > SURE * part["error"]).all()):
+        where = "nearer to those of the formula than to the affine filter"
+    elif bool((part["ahead"] < -SURE * part["error"]).all()):
+        where = "nearer to the affine filter than to those of the formula"
+    else:
+        where = "not all surely nearer to those of the formula than to the affine filter"
+    return f"""At $\\sigma = {sigma:g}$ the filters of the networks are {where}: their relative distance to the formula
+    is {figures.span(part["distance to formula"])}, that to the affine filter
+    {figures.span(part["distance to affine filter"])}, and the difference is {", ".join(texts)}."""
 
 
 unnoticed = f", and not {listed(missed)}" if len(missed) else ""
 if len(missed) and bool((factor.loc[missed, alarm_sigma] < 1).all()):
     unnoticed += ", where the errors are smaller than expected"
+is_one = (factor.loc["test"] - 1).abs() < SURE * factor_error.loc["test"]
+on_test = (
+    "at " + " and ".join(f"$\\sigma = {sigma:g}$" for sigma in sigmas if is_one[sigma]) if is_one.any() else "nowhere"
+)
+at_low, at_high = (figures.plus_minus(*bias.loc[sigma, ["correlation", "correlation error"]]) for sigma in (low, high))
 show_answer(f"""On average over the pixels of an image, yes, where the noise is not too strong. The estimate without the
 truth is off by {bias["z"].abs().max():.1f} standard errors at most over {len(errors) // len(sigmas)} images of
-{len(worlds)} worlds, and correlates with the true error at {bias["correlation"][low]:.2f} at σ = {low:g}, but at
-{bias["correlation"][high]:.2f} at σ = {high:g}, where chance is as large as the errors. The deviation itself is right
-at home and only there: error over expectation is {figures.span(home_factor)} on training images,
-{figures.span(factor.loc["test"], ".1f")} on test images, and up to
-{away_factor.max(axis=None):.0f} elsewhere ("{worst}" at σ = {low:g}). At σ = {alarm_sigma:g} the gap tells
-{listed(caught)} from training images (area of at least 0.9){unnoticed}. From test images it tells
-{listed(caught_again)} only. The filters of the networks are like those of the formula at σ = {last_sigma:g}, with a
-relative distance of {range_of("distance to formula", last_sigma)}, where that to the affine filter is
-{range_of("distance to affine filter", last_sigma)}. At σ = {first_sigma:g} they are smoother than the formula's:
-{range_of("distance to formula", first_sigma)}, and {range_of("distance to affine filter", first_sigma)} to the affine
-filter. All this is about P = {P} and {tested} images of each world.""")
+{len(worlds)} worlds. It correlates with the true error at {at_low} at $\\sigma = {low:g}$, but at {at_high} at $\\sigma
+= {high:g}$, where chance is as large as the errors. The deviation itself is right on training images, and on test
+images {on_test}. At $\\sigma$ = {", ".join(f"{sigma:g}" for sigma in sigmas)} error over expectation is
+{", ".join(factor_text.loc["training"])} on training images, {", ".join(factor_text.loc["test"])} on test images, and
+{factor_text.loc[worst, low]} in the world "{worst}" at $\\sigma = {low:g}$. At $\\sigma = {alarm_sigma:g}$ the gap
+tells {listed(caught)} from training images (area of at least 0.9){unnoticed}; the control, the surprise, tells
+{listed(surprised)}. From test images the gap tells {listed(caught_again)}. {about_filters(last_sigma)}
+{about_filters(first_sigma)} All this is about P = {P}, one training of each network, {tested} images of each world, and
+filters of {filter_images} test crops.""")
 
 # %% tags=["hide-input"]
 assert errors.select_dtypes("number").notna().all(axis=None), "every error must be a number"
@@ -442,24 +483,26 @@ assert formula_error(taught, probe, filter_sigmas[0]) < 1e-5, "the engine must a
 divergence = float(taught.posterior(probe, filter_sigmas[0]).variance.sum()) / filter_sigmas[0] ** 2
 trace = float(jacobians[filter_sigmas[0]]["formula"][0].trace())
 assert abs(divergence - trace) < 1e-3 * divergence, "the trace of the derivative is the sum of the variances"
+noisy = likeness[likeness["sigma"] == last_sigma]
 statements = {
     "At every sigma the mean of the estimate without the truth is within 3 standard errors of the true one.": bool(
         (bias["z"].abs() < 3).all()
     ),
-    f"At sigma = {low:g} its correlation with the true error over images is above 0.9.": bool(
-        bias["correlation"][low] > 0.9
+    f"It correlates with the true error at sigma = {low:g} better than at sigma = {high:g}, by {SURE:g} standard "
+    "errors.": bool(
+        bias["correlation"][low] - bias["correlation"][high]
+        > SURE * (bias["correlation error"][low] ** 2 + bias["correlation error"][high] ** 2) ** 0.5
     ),
-    "On training images error and expectation agree within a factor of 1.5.": bool(
-        home_factor.between(1 / 1.5, 1.5).all()
+    "On training images error and expectation agree within 3 standard errors.": bool(
+        ((factor.loc["training"] - 1).abs() < 3 * factor_error.loc["training"]).all()
     ),
-    f"At sigma = {low:g} the error is more than ten times the expectation in some world.": bool(
-        away_factor[low].max() > 10
-    ),
+    f"At sigma = {low:g} the error is more than ten times the expectation in some world, by {SURE:g} standard "
+    "errors.": bool((away_factor[low] - SURE * factor_error[low] > 10).any()),
     f"At sigma = {alarm_sigma:g} the gap tells five worlds or more from training images, with an area of 0.9.": (
         len(caught) >= 5
     ),
     f"At sigma = {last_sigma:g} the filters of every network are nearer to those of the formula than to the affine "
-    "filter.": bool((nearer.loc[last_sigma] > 0).all()),
+    f"filter, by {SURE:g} standard errors.": bool((noisy["ahead"] > SURE * noisy["error"]).all()),
 }
 check_claim(statements, preset, strict=strict)
 

@@ -65,7 +65,7 @@ import torch
 from lemmse import BlindMMSE, Denoising, LocalEquivariantMMSE, figures, load_images
 from lemmse.analysis.evaluate import compare, formula_error, squared_distances
 from lemmse.analysis.experiment import Training
-from lemmse.analysis.margins import SURE, margins
+from lemmse.analysis.margins import SURE, margins, mean_margins
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.analysis.uncertainty import bootstrap_by_group, means_by_group
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
@@ -81,7 +81,7 @@ test_albums = list(image_groups(data, split="test", count=tested, **shape))
 # %% [markdown]
 # ## Two formulas, and two networks
 #
-# The networks have the same architecture and the same noise levels in training. One has sigma as an input.
+# The networks have the same architecture and the same noise levels in training. One has $\sigma$ as an input.
 
 # %%
 physics = Denoising()
@@ -135,39 +135,40 @@ rest = risks["price"] - risks["apart"]
 
 # %% tags=["hide-input"]
 resampling = torch.Generator().manual_seed(noise_seed)
-by_sigma = {
-    name: means_by_group(risks, name, ["sigma"], generator=resampling).set_index("sigma")
-    for name in ("known", "blind", "price", "apart")
+
+
+def ratio_with_error(part, one, other):
+    """The mean of one column over the mean of another, and its standard error."""
+    both = torch.tensor(part[[one, other]].to_numpy().copy())
+    drawn = bootstrap_by_group(both, part["group"].to_list(), resampling)
+    top, bottom = both.mean(0)
+    return float(top / bottom), float((drawn[:, 0] / drawn[:, 1]).std())
+
+
+def percent(ratio):
+    """A ratio and its error as text."""
+    return figures.plus_minus(100 * ratio[0], 100 * ratio[1])
+
+
+labels = {
+    "known": "risk, σ known",
+    "blind": "risk, blind",
+    "price": "price",
+    "apart": "distance of the two",
 }
-total = risks[["known", "blind", "price", "apart"]].mean()
+by_level = pd.concat([risks.assign(level=risks["sigma"].map("{:g}".format)), risks.assign(level="all")])
+means = {name: means_by_group(by_level, name, ["level"], generator=resampling).set_index("level") for name in labels}
+relative = {level: ratio_with_error(part, "price", "known") for level, part in by_level.groupby("level", sort=False)}
 rest_error = float(bootstrap_by_group(torch.tensor(rest.to_numpy().copy()), risks["group"].to_list(), resampling).std())
 rest_z = float(rest.mean()) / rest_error
 rows = [
     {
-        "σ": f"{sigma:g}",
-        **{
-            label: figures.plus_minus(*(1e3 * by_sigma[name].loc[sigma, ["mean", "error"]]))
-            for name, label in (
-                ("known", "risk, σ known"),
-                ("blind", "risk, blind"),
-                ("price", "price"),
-                ("apart", "distance of the two"),
-            )
-        },
-        "price in %": f"{100 * by_sigma['price'].loc[sigma, 'mean'] / by_sigma['known'].loc[sigma, 'mean']:.1f}",
+        "σ": level,
+        **{label: figures.plus_minus(*(1e3 * means[name].loc[level])) for name, label in labels.items()},
+        "price in %": percent(ratio),
     }
-    for sigma in sigmas
+    for level, ratio in relative.items()
 ]
-rows.append(
-    {
-        "σ": "all",
-        "risk, σ known": figures.rounded(1e3 * total["known"]),
-        "risk, blind": figures.rounded(1e3 * total["blind"]),
-        "price": figures.rounded(1e3 * total["price"]),
-        "distance of the two": figures.rounded(1e3 * total["apart"]),
-        "price in %": f"{100 * total['price'] / total['known']:.1f}",
-    }
-)
 show_table(
     pd.DataFrame(rows),
     name="tab-price",
@@ -223,7 +224,8 @@ for sigma in sigmas:
     flat = texture <= texture.flatten(1).median(1).values[:, None, None]
     for place, where in (("flat", flat), ("textured", ~flat)):
         for n in range(tested):
-            about = {"sigma": sigma, "group": test_albums[n]}
+            group = test_albums[n]
+            about = {"sigma": sigma, "image": n, "group": group}
             value = float(cost[n][where[n]].mean())
             rows.append({**about, "place": place, "cost": value})
 costs = pd.DataFrame(rows)
@@ -299,32 +301,57 @@ show_table(
 # would be wrong if the blind network were nearer to the formula that knows than to the blind one.
 
 # %% tags=["hide-input"]
-relative = {s: 100 * by_sigma["price"].loc[s, "mean"] / by_sigma["known"].loc[s, "mean"] for s in sigmas}
-dearest = max(relative, key=relative.get)
-judged = table[table["sigma"] >= claimed_from]
-unknowing, knowing = (judged[judged["network"] == name] for name in ("blind network", "network that knows"))
-known_means = knowing.groupby("split")[["margin", "error"]].mean()
-certainty = float((known_means["margin"] / known_means["error"]).min())
-wide = place_means.pivot(index="sigma", columns="place", values="mean")
-ratio = wide["textured"] / wide["flat"]
-small = table[table["sigma"] < claimed_from]
-below = (
-    f"At less noise the margin falls to {small['margin'].min():.1f} dB: there the affine filter, which is told σ, is "
-    "nearer to the networks. "
-    if len(small) and small["margin"].min() < 0
-    else ""
+total = relative.pop("all")
+dearest = max(relative, key=lambda level: relative[level][0])
+by_place = costs.pivot(index=["sigma", "image", "group"], columns="place", values="cost").reset_index()
+texture_ratio = {
+    sigma: ratio_with_error(part, "textured", "flat") for sigma, part in by_place.groupby("sigma", sort=False)
+}
+least_ratio, most_ratio = min(texture_ratio.values()), max(texture_ratio.values())
+claimed = distances[distances["sigma"] >= claimed_from]
+in_the_mean = pd.concat(
+    mean_margins(claimed, [name], [other[name], "affine filter"], formula=own[name], generator=resampling)
+    for name in networks
+).set_index(["network", "split"])
+knowing, unknowing = (in_the_mean.loc[name] for name in ("network that knows", "blind network"))
+
+
+def written(of_network):
+    """The margins on both sets of images as text."""
+    return " and ".join(
+        f"{figures.plus_minus(line.margin, line.error)} dB on {line.Index} images" for line in of_network.itertuples()
+    )
+
+
+def is_sure(of_network):
+    """Whether the margins on both sets are above zero by two standard errors."""
+    return bool((of_network["margin"] > SURE * of_network["error"]).all())
+
+
+verdict = "It does nearly as well." if total[0] + SURE * total[1] < 0.15 else "It does worse."
+for_knowing = "is nearer" if is_sure(knowing) else "is not surely nearer"
+for_unknowing = (
+    "The blind network is nearer to the blind formula than to the one that knows and to the affine filter"
+    if is_sure(unknowing)
+    else "Of the blind network it is not sure that the blind formula is nearer than the one that knows or than the "
+    "affine filter: the two formulas are so near to each other that networks of this size hardly tell them apart. Its "
+    "margin is"
 )
-show_answer(f"""It does nearly as well. Over all levels the price is {100 * total["price"] / total["known"]:.1f} % of
-the risk of the formula that knows, and it equals the distance of the two formulas, as it must: the two differ by
-{abs(rest_z):.1f} standard errors. Relative to the risk at one level it is highest at σ = {dearest:g}
-({relative[dearest]:.1f} %). On test images textured places cost {figures.span(ratio, ".1f")} times what flat
-ones do, depending on the level. From σ = {claimed_from:g} on, the network that knows is nearer to the formula that
-knows than to the blind one and to the affine filter, by {figures.span(knowing["margin"], ".1f")} dB, and in the mean
-over these levels by {certainty:.1f} standard errors or more. For the blind network the blind formula is the nearest in
-the mean, but only by {unknowing["margin"].mean():.1f} dB ({figures.span(unknowing["margin"], ".1f")} dB, with standard
-errors of {figures.span(unknowing["error"])}): the two formulas are so near to each other that networks of this
-size hardly tell them apart. {below}All this is about σ in {", ".join(f"{s:g}" for s in sigmas)}, with equal
-probability, {tested} training and {tested} test images, and a receptive field of {P} × {P} pixels.""")
+small = table[table["sigma"] < claimed_from]
+below = ""
+if len(small) and small["margin"].min() < 0:
+    lowest = small.loc[small["margin"].idxmin()]
+    below = f"""At less noise the margins fall to {figures.plus_minus(lowest["margin"], lowest["error"])} dB (the
+    {lowest["network"]}, $\\sigma = {lowest["sigma"]:g}$): there the {lowest["control"]} is nearer. """
+show_answer(f"""{verdict} Over all levels the price is {percent(total)} % of the risk of the formula that knows, and it
+equals the distance of the two formulas, as it must: the two differ by {abs(rest_z):.1f} standard errors. Relative to
+the risk at one level it is highest at $\\sigma = {dearest}$ ({percent(relative[dearest])} %). On test images textured
+places cost {figures.plus_minus(*least_ratio)} to {figures.plus_minus(*most_ratio)} times what flat ones do, depending
+on the level. In the mean over the levels from $\\sigma = {claimed_from:g}$ on, the network that knows {for_knowing} to
+the formula that knows than to the blind one and to the affine filter, by {written(knowing)}. {for_unknowing}
+{written(unknowing)}. {below}All this is about $\\sigma$ in {", ".join(f"{s:g}" for s in sigmas)}, with equal
+probability, one training of each network, {tested} training and {tested} test images, and a receptive field of {P} ×
+{P} pixels.""")
 
 # %% tags=["hide-input"]
 assert risks.select_dtypes("number").notna().all(axis=None), "every risk must be a number"
@@ -336,21 +363,17 @@ by_hand = (weights[:, :, None] * torch.stack([p.mean for p in posteriors], 1)).s
 assert float((by_hand - blind(y)).abs().max()) < 1e-5, "the blind formula is the weighted mean"
 statements = {
     "Over all levels, price and distance agree within 3 standard errors.": abs(rest_z) < 3,
-    "The price is less than 15 % of the risk.": bool(total["price"] < 0.15 * total["known"]),
-    f"From sigma = {claimed_from:g} on, the network that knows is nearer to its formula than to every control, at each "
-    "level, on training and on test images.": bool((knowing["margin"] > 0).all()),
-    f"In the mean over these levels it is nearer by more than {SURE:g} standard errors, on training and on test "
-    "images.": certainty > SURE,
-    f"From sigma = {claimed_from:g} on, no control is nearer to the blind network than the blind formula by more than "
-    f"{SURE:g} standard errors.": bool((unknowing["margin"] > -SURE * unknowing["error"]).all()),
-    "In the mean over these levels and images the blind formula is the nearest to the blind network.": bool(
-        unknowing["margin"].mean() > 0
-    ),
+    f"The price is less than 15 % of the risk, by {SURE:g} standard errors.": total[0] + SURE * total[1] < 0.15,
+    f"In the mean over the levels from sigma = {claimed_from:g} on, the network that knows is nearer to its formula "
+    f"than to the blind one and to the affine filter, by {SURE:g} standard errors, on training and on test "
+    "images.": is_sure(knowing),
+    "In this mean the blind network is not nearer to the formula that knows or to the affine filter than to the blind "
+    f"formula by {SURE:g} standard errors.": bool((unknowing["margin"] > -SURE * unknowing["error"]).all()),
 }
 check_claim(statements, preset, strict=strict)
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true}
-record(price=total["price"] / total["known"], rest_z=rest_z, margin_least=unknowing["margin"].min())
+record(price=total[0], rest_z=rest_z, margin_least=unknowing["margin"].min())
 
 # %% [markdown]
 # ## Try it

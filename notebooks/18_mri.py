@@ -50,6 +50,7 @@ sigma_max: float = 0.5  # to here
 sigmas: list[float] = [0.05, 0.1, 0.2, 0.4]  # noise levels of the evaluation
 shown: float = 0.1  # noise level of the pictures
 tested: int = 6  # test slices
+few: int = 18  # training slices of the control that has few of them
 claimed_from: float = 0.1  # the least noise level at which the claim is made
 seed: int = 0  # of the masks, the phases, the weights and the training
 noise_seed: int = 1  # of the noise
@@ -64,9 +65,9 @@ import pandas as pd
 import torch
 
 from lemmse import FourierSampling, Linear, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.controls import AFFINE, MEASUREMENT, with_patch_size
+from lemmse.analysis.controls import AFFINE, MEASUREMENT, with_images, with_patch_size
 from lemmse.analysis.evaluate import FORMULA, TRUTH, BehindPreInverse, pair_distances, restore_each
-from lemmse.analysis.margins import SURE, margins
+from lemmse.analysis.margins import SURE, margin_gains, margins, mean_margins
 from lemmse.analysis.second_moments import affine_beside
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.data.brain import with_smooth_phase
@@ -138,7 +139,8 @@ for acceleration, physics in scans.items():
 # ## Network, formula and controls, frequency by frequency
 #
 # The error of an estimate can be read frequency by frequency. At the measured ones the scan says something. At the
-# others everything comes from the training images.
+# others everything comes from the training images. There are four controls: the affine filter, the formula with a
+# smaller window, the formula of few training slices, and what the network sees, taken as the answer.
 
 
 # %%
@@ -149,6 +151,7 @@ def spectrum(x, seen):
 
 
 smaller = f"formula, P = {patch_size - 2}"
+of_few = f"formula of {few} slices"
 frames, pictures = [], {}
 for key, formula in formulas.items():
     acceleration, kind = key
@@ -157,6 +160,7 @@ for key, formula in formulas.items():
         FORMULA: formula,
         AFFINE: affine_beside(formula),
         smaller: with_patch_size(formula, patch_size - 2),
+        of_few: with_images(formula, images[:few]),
         MEASUREMENT: BehindPreInverse(lambda z, sigma: z, B),
     }
     for title, network in networks[key].items():
@@ -208,6 +212,7 @@ show_figure(
 rivals = [
     AFFINE,
     smaller,
+    of_few,
     MEASUREMENT,
 ]
 margin_table = margins(
@@ -233,7 +238,7 @@ show_table(
     pd.DataFrame(
         {
             "scan": line["split"].removesuffix(", not"),
-            "sigma": f"{line['sigma']:g}",
+            "σ": f"{line['sigma']:g}",
             "to the formula": f"{line['to_formula']:.1f}",
             "nearest control": line["control"],
             "margin": figures.plus_minus(line["margin"], line["error"]),
@@ -360,30 +365,49 @@ scan_of = {name: name.removesuffix(", not") for name in judged["split"]}
 filled = over_zeros[(over_zeros["sigma"] >= claimed_from) & over_zeros["split"].str.endswith("not")]
 least_filled = filled.loc[filled["margin"].idxmin()]
 verdict = {0: "No, not for these networks.", len(judged): "Yes."}.get(len(ahead), "In part.")
-by_scan = {scan_of[split]: part.set_index("sigma")["margin"] for split, part in judged.groupby("split", sort=False)}
+by_scan = {
+    (scan_of[line["split"]], line["sigma"]): figures.plus_minus(line["margin"], line["error"])
+    for _, line in judged.iterrows()
+}
 low, high = min(judged["sigma"]), max(judged["sigma"])
 moved_by_noise = "; ".join(
-    f"{scan}: {margin[low]:.1f} dB at $\\sigma = {low:g}$, {margin[high]:.1f} dB at $\\sigma = {high:g}$"
-    for scan, margin in by_scan.items()
+    f"{scan}: {by_scan[scan, low]} dB at $\\sigma = {low:g}$, {by_scan[scan, high]} dB at $\\sigma = {high:g}$"
+    for scan in scan_of.values()
 )
 behind = judged[judged["margin"] <= 0]
 nearest = behind["control"].value_counts()
 whose = "; ".join(f"{name} ({number} of {len(behind)})" for name, number in nearest.items())
 who_is_nearer = f"Where a control is nearer, it is: {whose}." if len(behind) else "No control is nearer."
 first_scan = f"{accelerations[0]} x, {with_network[0]}"
-by_length = unseen[(unseen["split"] == f"{first_scan}, not") & (unseen["sigma"] >= claimed_from)]
-mean_margin = by_length.groupby("network")["margin"].mean()
+first_pairs = pairs[(pairs["split"] == f"{first_scan}, not") & (pairs["sigma"] >= claimed_from)]
+resampling = torch.Generator().manual_seed(noise_seed)
+longer_training = margin_gains(first_pairs, architecture, more, rivals, generator=resampling).iloc[0]
+reached = mean_margins(first_pairs, [more], rivals, generator=resampling).iloc[0]
+of_training = figures.plus_minus(longer_training["gain"], longer_training["error"])
+if longer_training["gain"] > SURE * longer_training["error"]:
+    by_training = f"raises the margin by {of_training} dB"
+elif longer_training["gain"] < -SURE * longer_training["error"]:
+    by_training = f"lowers the margin by {figures.plus_minus(-longer_training['gain'], longer_training['error'])} dB"
+else:
+    by_training = f"does not surely change the margin ({of_training} dB)"
+the_controls = f"the affine filter, the formula with P = {patch_size - 2}, the {of_few} and its own input"
+fills_in = (
+    "The network does fill in what was not measured"
+    if bool((filled["margin"] > SURE * filled["error"]).all())
+    else "It is not sure that the network fills in what was not measured"
+)
 person = "an average brain" if data == "brain" else "one person"
 show_answer(f"""{verdict} At the frequencies that were not measured, for $\\sigma$ from {low:g} to {high:g}, the network
-is nearer to the formula than to every control by {SURE:g} standard errors in {len(ahead)} of {len(judged)} cases, with
-margins from {least["margin"]:.1f} ± {least["error"]:.1f} dB ({scan_of[least["split"]]}, $\\sigma = {least["sigma"]:g}$)
-to {most["margin"]:.1f} ± {most["error"]:.1f} dB ({scan_of[most["split"]]}, $\\sigma = {most["sigma"]:g}$). Noise moves
-the margin: {moved_by_noise}. {who_is_nearer} Training for {longer} times as many steps moves it from
-{mean_margin[architecture]:.1f} dB to {mean_margin[more]:.1f} dB in the mean ({first_scan}). The network does fill in
-what was not measured: it is there nearer to the truth than its input is, by {least_filled["margin"]:.1f} ±
-{least_filled["error"]:.1f} dB or more. With two coils the exact formula does not commute with translations (a pixel
-changes by {broken["two coils"]:.2f}), so that no convolutional network can follow it. All this is about one
-{architecture} for each scan with P = {patch_size} and {tested} test slices of {person} with a synthetic phase.""")
+is nearer to the formula than to {the_controls} by {SURE:g} standard errors in {len(ahead) or "none"} of {len(judged)}
+cases, with margins from {figures.plus_minus(least["margin"], least["error"])} dB ({scan_of[least["split"]]}, $\\sigma =
+{least["sigma"]:g}$) to {figures.plus_minus(most["margin"], most["error"])} dB ({scan_of[most["split"]]}, $\\sigma =
+{most["sigma"]:g}$). Noise moves the margin: {moved_by_noise}. {who_is_nearer} Training for {longer} times as many steps
+{by_training}, to {figures.plus_minus(reached["margin"], reached["error"])} dB in the mean over these noise levels
+({first_scan}). {fills_in}: it is there nearer to the truth than its input is, by
+{figures.plus_minus(least_filled["margin"], least_filled["error"])} dB or more. With two coils the exact formula does
+not commute with translations (a pixel changes by {broken["two coils"]:.2f}), so that no convolutional network can
+follow it. All this is about one {architecture} for each scan with P = {patch_size} and {tested} test slices of {person}
+with a synthetic phase.""")
 
 # %% tags=["hide-input"]
 assert broken["one constant coil"] < 1e-9, "one constant coil must leave the formula equivariant"
@@ -402,22 +426,19 @@ statements = {
 noisy = judged[(judged["sigma"] == high) & judged["split"].str.endswith("agnostic, not")]
 statements |= {
     f"For the scan {scan_of[line['split']]}, at sigma = {high:g}, the network is nearer to the formula there than to "
-    f"every control, by {SURE:g} standard errors.": bool(line["margin"] > SURE * line["error"])
+    f"{the_controls}, by {SURE:g} standard errors.": bool(line["margin"] > SURE * line["error"])
     for _, line in noisy.iterrows()
 }
 if longer > 1:
     statements[
-        f"For the scan {first_scan}, {longer} times as many steps raise the margin, in the mean over these noise "
-        "levels."
-    ] = bool(mean_margin[more] > mean_margin[architecture])
-statements["With two coils the formula does not commute with translations; with one constant coil it does."] = (
-    broken["two coils"] > 1e-3 > 1e-9 > broken["one constant coil"]
-)
+        f"For the scan {first_scan}, {longer} times as many steps raise the margin by {SURE:g} standard errors, in the "
+        "mean over these noise levels."
+    ] = bool(longer_training["gain"] > SURE * longer_training["error"])
 check_claim(statements, preset, strict=strict)
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true}
 record(least_margin=least["margin"], most_margin=most["margin"], cases_ahead=len(ahead), coils=broken["two coils"])
-record(margin=mean_margin[architecture], margin_longer=mean_margin[more])
+record(margin=longer_training["before"], margin_longer=longer_training["after"])
 
 # %% [markdown]
 # ## Try it

@@ -1,8 +1,9 @@
-"""Standard errors of means over images that are not independent, because several were cut from one photograph."""
+"""Standard errors: of means over images that are not independent, because several were cut from one photograph, and of
+statistics that are no means."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -90,3 +91,33 @@ def means_by_group(
         drawn = bootstrap_by_group(values, part["group"].to_list(), generator, draws)
         rows.append({**dict(zip(by, key, strict=True)), "mean": float(values.mean()), "error": float(drawn.std())})
     return pd.DataFrame(rows)
+
+
+def jackknife(statistic: Callable[..., float], *values: Tensor, axes: Sequence[int]) -> tuple[float, float]:
+    """A statistic and its standard error, from leaving out one entry at a time.
+
+    The entries along an axis, such as images or trainings, are independent of one another. The variances of several
+    axes add up, which counts the part that depends on both twice: the error is rather too large than too small.
+
+    Args:
+        statistic: a number that all values give together.
+        values: tensors of the same size along each of the axes.
+        axes: those whose entries are left out in turn; an axis of one entry says nothing and is passed over.
+
+    Returns:
+        The statistic of all values, and its standard error.
+
+    Example:
+        >>> mean, error = jackknife(lambda x: float(x.mean()), torch.tensor([1.0, 2.0, 3.0]), axes=(0,))
+        >>> round(mean, 3), round(error, 3)
+        (2.0, 0.577)
+    """
+    variance = 0.0
+    for axis in axes:
+        count = values[0].shape[axis]
+        if count == 1:
+            continue
+        without = [[entry for entry in range(count) if entry != left_out] for left_out in range(count)]
+        found = [statistic(*(each.movedim(axis, 0)[kept].movedim(0, axis) for each in values)) for kept in without]
+        variance += (count - 1) * float(torch.tensor(found, dtype=torch.float64, device="cpu").var(correction=0))
+    return statistic(*values), variance**0.5

@@ -152,8 +152,7 @@ def show_floor(root: Path | None = None) -> None:
         {
             "σ": f"{row['sigma']:g}",
             "N": int(row["count"]),
-            "P chosen": int(row["chosen"]),
-            "P best": int(row["chosen_best"]),
+            "P (best)": f"{row['chosen']:.0f} ({row['chosen_best']:.0f})",
             **{
                 f"{name} × 1000": plus_minus(1e3 * row[risk], 1e3 * row[f"{risk}_error"])
                 for risk, name in (("floor", "floor"), ("ceiling", "ceiling"), ("test", "test risk"))
@@ -171,9 +170,9 @@ def show_floor(root: Path | None = None) -> None:
     show_table(
         pd.DataFrame(rows),
         name="tab-floor-map",
-        caption="Committed, not computed in this build. For each N and σ: the patch size of the least ceiling, that of "
-        "the least test risk, floor, ceiling and test risk (± standard error) at the chosen one, and by how much its "
-        f"test risk is above the least. {'; '.join(about)}.",
+        caption="Committed, not computed in this build. For each N and σ: the patch size P of the least ceiling, in "
+        "parentheses that of the least test risk, floor, ceiling and test risk (± standard error) at the chosen one, "
+        f"and by how much its test risk is above the least. {'; '.join(about)}.",
     )
 
 

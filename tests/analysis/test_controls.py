@@ -17,8 +17,8 @@ from lemmse.analysis.controls import (
     half_and_double,
 )
 from lemmse.analysis.evaluate import compare
-from lemmse.analysis.margins import margin_sentence, margins, sure_from
-from lemmse.analysis.uncertainty import bootstrap_by_group
+from lemmse.analysis.margins import margin_gains, margin_sentence, margins, mean_margins, sure_from
+from lemmse.analysis.uncertainty import bootstrap_by_group, jackknife
 from tests.conftest import random_images
 
 X = random_images(12, 1, 9, 8, torch.float32)
@@ -144,6 +144,41 @@ def test_the_margin_is_to_the_nearest_control():
         margins(frame, ["net"], [], generator=seeded())
 
 
+def test_the_mean_over_noise_levels_resamples_their_images_together():
+    """What differs from image to image is the same at both levels, so the error of the mean is that of one level."""
+    frame = made_up(
+        {(0.1, "formula"): [30, 34], (0.1, "a"): [20, 21], (0.4, "formula"): [40, 44], (0.4, "a"): [30, 31]}
+    )
+    alone = margins(frame, ["net"], ["a"], generator=seeded())
+    mean = mean_margins(frame, ["net"], ["a"], generator=seeded()).loc[0]
+    assert (mean.split, mean.network, mean.margin) == ("test", "net", pytest.approx(11.5))
+    assert mean.error == pytest.approx(alone.error.mean(), rel=0.1)
+    with pytest.raises(ValueError, match="not compared with 'c'"):
+        mean_margins(frame, ["net"], ["c"], generator=seeded())
+
+
+def test_the_gain_of_a_network_over_another_is_paired():
+    before = made_up({(0.1, "formula"): [30, 50], (0.1, "a"): [20, 21], (0.1, "b"): [21, 20]})
+    after = before.assign(one="longer", psnr=before["psnr"] + 2 * (before["other"] == "formula"))
+    gains = margin_gains(pd.concat([before, after]), "net", "longer", ["a", "b"], generator=seeded()).loc[0]
+    assert gains.gain == pytest.approx(2)
+    assert gains.after - gains.before == pytest.approx(2)
+    assert gains.error == pytest.approx(0, abs=1e-9), "all images gain the same, however different they are"
+
+
+def test_the_jackknife_of_a_mean_is_its_standard_error_and_axes_add_up():
+    x = torch.randn(30, 5, generator=seeded(), dtype=torch.float64)
+
+    def mean(values):
+        return float(values.mean())
+
+    rows, columns = (x.mean(axis) for axis in (1, 0))
+    errors = [float(part.std()) / len(part) ** 0.5 for part in (rows, columns)]
+    assert jackknife(mean, x, axes=(0,)) == pytest.approx((mean(x), errors[0]))
+    assert jackknife(mean, x, axes=(0, 1)) == pytest.approx((mean(x), (errors[0] ** 2 + errors[1] ** 2) ** 0.5))
+    assert jackknife(mean, x[:1], axes=(0,)) == (mean(x[:1]), 0)
+
+
 def test_the_range_of_a_claim_starts_where_every_margin_above_is_sure():
     table = pd.DataFrame(
         {
@@ -159,13 +194,13 @@ def test_the_range_of_a_claim_starts_where_every_margin_above_is_sure():
     assert sure_from(table, least=1.7) == 0.8
     assert sure_from(table, least=3.95) is None
     text = margin_sentence(table)
-    assert "by 2.0 ± 0.2 dB to 5.0 ± 0.5 dB for sigma from 0.4 to 0.8" in text
-    assert "at sigma = 0.2 UNet is nearer to the control 'affine filter' than to the formula by 1.0 ± 0.3 dB" in text
+    assert "by 2.0 ± 0.2 dB to 5.0 ± 0.5 dB for $\\sigma$ from 0.4 to 0.8" in text
+    assert "at $\\sigma = 0.2$ UNet is nearer to the control 'affine filter' than to the formula by 1.0 ± 0.3" in text
     nowhere = margin_sentence(table.assign(margin=table.margin - 4.5))
     assert "at any noise level" in nowhere
-    assert "at sigma = 0.8 ResNet is nearer to the control 'affine filter'" in nowhere
+    assert "at $\\sigma = 0.8$ ResNet is nearer to the control 'affine filter'" in nowhere
     everywhere = margin_sentence(table.assign(margin=9.0))
-    assert everywhere.endswith("for sigma from 0.1 to 0.8.")
+    assert everywhere.endswith("for $\\sigma$ from 0.1 to 0.8.")
 
 
 def test_margins_of_a_comparison():
