@@ -238,23 +238,23 @@ def _campaign_says(table: pd.DataFrame) -> str:
     start, most = sure_from(test), test["sigma"].max()
     about = f"{test['network'].nunique()} networks that were trained for longer on independent images of {images}"
     if start is None:
-        return f"Of {about}, not all are nearer to the formula than to every control at σ = {most:g}."
+        return f"Of {about}, not all are nearer to the formula than to every control at $\\sigma = {most:g}$."
     inside, below = test[test["sigma"] >= start], test[test["sigma"] < start]
     least = inside.loc[inside["margin"].idxmin()]
     sentences = [
-        f"All of {about} are nearer to the formula than to every control from σ = {start:g} on, by "
+        f"All of {about} are nearer to the formula than to every control from $\\sigma = {start:g}$ on, by "
         f"{plus_minus(least['margin'], least['error'])} dB or more ([table](#tab-campaign))."
     ]
     if not below.empty:
         worst = below.loc[below["margin"].idxmin()]
         gap = plus_minus(abs(worst["margin"]), worst["error"])
         nearer = f"{gap} dB {'farther from' if worst['margin'] > 0 else 'nearer to'} a control ({worst['control']})"
-        sentences.append(f"Below that they are not: at σ = {worst['sigma']:g} one of them is {nearer}.")
+        sentences.append(f"Below that they are not: at $\\sigma = {worst['sigma']:g}$ one of them is {nearer}.")
     to_others = test[(test["sigma"] == most) & test["to_other_images"].notna()]
     if not to_others.empty:
         apart = (to_others["to_formula"] - to_others["to_other_images"]).abs().max()
         sentences.append(
-            f"At σ = {most:g} they are as near to the formula of as many other images of the same set, to {apart:.1f} "
+            f"At $\\sigma = {most:g}$ they are as near to the formula of as many other images of the same set, to {apart:.1f} "
             "dB. The distribution of the images counts there, and not which of them were drawn."
         )
     return " ".join(sentences)
