@@ -235,27 +235,34 @@ def _campaign_says(table: pd.DataFrame) -> str:
     """What the margins of the cells say on test images, for an answer."""
     test = table[table["split"] == "test"]
     images = _spoken(test["data"] + " (N = " + test["count"].map("{:,}".format) + ")")
-    start, most = sure_from(test), test["sigma"].max()
-    about = f"{test['network'].nunique()} networks that were trained for longer on independent images of {images}"
-    if start is None:
-        return f"Of {about}, not all are nearer to the formula than to every control at $\\sigma = {most:g}$."
-    inside, below = test[test["sigma"] >= start], test[test["sigma"] < start]
-    least = inside.loc[inside["margin"].idxmin()]
+    most, starts = test["sigma"].max(), []
+    for operator, part in test.groupby("operator", sort=False):
+        start = sure_from(part)
+        if start is None:
+            starts.append(f"{operator}, at no noise level")
+            continue
+        inside = part[part["sigma"] >= start]
+        least = inside.loc[inside["margin"].idxmin()]
+        margin = plus_minus(least["margin"], least["error"])
+        starts.append(f"{operator}, $\\sigma = {start:g}$ (by {margin} dB or more)")
     sentences = [
-        f"All of {about} are nearer to the formula than to every control from $\\sigma = {start:g}$ on, by "
-        f"{plus_minus(least['margin'], least['error'])} dB or more ([table](#tab-campaign))."
+        f"There are {test['network'].nunique()} networks that were trained for longer on independent images of {images} "
+        "([table](#tab-campaign)). From these noise levels on they are nearer to the formula than to every control, on "
+        f"test images: {'; '.join(starts)}."
     ]
-    if not below.empty:
-        worst = below.loc[below["margin"].idxmin()]
-        gap = plus_minus(abs(worst["margin"]), worst["error"])
-        nearer = f"{gap} dB {'farther from' if worst['margin'] > 0 else 'nearer to'} a control ({worst['control']})"
-        sentences.append(f"Below that they are not: at $\\sigma = {worst['sigma']:g}$ one of them is {nearer}.")
+    worst = test.loc[test["margin"].idxmin()]
+    if worst["margin"] < 0:
+        gap = plus_minus(-worst["margin"], worst["error"])
+        sentences.append(
+            f"With less noise they are not: at $\\sigma = {worst['sigma']:g}$ one of them is {gap} dB nearer to a "
+            f"control ({worst['control']})."
+        )
     to_others = test[(test["sigma"] == most) & test["to_other_images"].notna()]
     if not to_others.empty:
         apart = (to_others["to_formula"] - to_others["to_other_images"]).abs().max()
         sentences.append(
-            f"At $\\sigma = {most:g}$ they are as near to the formula of as many other images of the same set, to {apart:.1f} "
-            "dB. The distribution of the images counts there, and not which of them were drawn."
+            f"At $\\sigma = {most:g}$ the formula of as many other images of the same set is as near to them, to "
+            f"{apart:.1f} dB: the distribution of the images counts there, and not which of them were drawn."
         )
     return " ".join(sentences)
 

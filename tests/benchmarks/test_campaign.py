@@ -101,7 +101,7 @@ def test_a_chapter_shows_the_finished_cells_and_nothing_where_there_are_none(fin
     assert show_campaign(tmp_path) == ""
     assert shown == []
     said = show_campaign(out.parent)
-    assert "2 networks that were trained for longer on independent images of photos (N = 12)" in said
+    assert "There are 2 networks that were trained for longer on independent images of photos (N = 12)" in said
     assert [about["name"] for about, _ in shown if about.get("kind") == "figure"] == ["fig-campaign"]
     table, distances = (text for about, text in shown if about.get("kind") == "table")
     assert len(table.splitlines()) == 2 + 2  # a line for each cell of agreement, on test images
