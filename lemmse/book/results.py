@@ -246,8 +246,8 @@ def _campaign_says(table: pd.DataFrame) -> str:
         margin = plus_minus(least["margin"], least["error"])
         starts.append(f"{operator}, $\\sigma = {start:g}$ (by {margin} dB or more)")
     sentences = [
-        f"There are {test['network'].nunique()} networks that were trained for longer on independent images of {images} "
-        "([table](#tab-campaign)). From these noise levels on they are nearer to the formula than to every control, on "
+        f"There are {test['network'].nunique()} networks that were trained for longer on independent images of "
+        f"{images} ([table](#tab-campaign)). From these noise levels on they are nearer to the formula than to every control, on "
         f"test images: {'; '.join(starts)}."
     ]
     worst = test.loc[test["margin"].idxmin()]
