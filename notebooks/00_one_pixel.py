@@ -84,8 +84,8 @@ different = distinct_centers(images, patch_size)
 pictures = len(set(image_groups(data, count=count, size=size, channels=1)))
 kind = "photographs" if data == "photos" else "independent pictures"
 Markdown(f"""The {count} training images have {positions:,} positions, and at each of them a patch has a vote. The
-images come from {pictures} {kind}. They hold {different:,} different patches: where crops of one photograph overlap, the same
-patch occurs several times, and it has a vote each time.""")
+images come from {pictures} {kind}. They hold {different:,} different patches: where crops of one photograph overlap,
+the same patch occurs several times, and it has a vote each time.""")
 
 # %% [markdown]
 # Then we cut one patch out of a noisy test image, and the formula is a softmax over the training patches. Since the
