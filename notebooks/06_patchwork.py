@@ -237,8 +237,9 @@ lie in {figures.span(used, ".0f")} of {count}, on average over images. How many 
 At $\\sigma = {low:g}$ the median over the pixels of a test image is an effective number of {typical[low]} patches, out
 of {positions:,} ({different:,} different ones, from {pictures} {kind}). At $\\sigma = {high:g}$ the median is
 {typical[high]} patches, {average["test", high] / positions:.0%} of all. {grows}. The numbers are means ± standard
-deviations over {tested} test images of this data set, for $\\sigma$ from {low:g} to {high:g}; they say nothing about a network by themselves. [Another chapter](01_theory_predicts_network.ipynb) tests
-where networks agree with the formula.""")
+deviations over {tested} test images of this data set, for $\\sigma$ from {low:g} to {high:g}; they say nothing about a
+network by themselves. [Another chapter](01_theory_predicts_network.ipynb) tests where networks agree with the
+formula.""")
 
 # %% tags=["hide-input"]
 factor = 5
