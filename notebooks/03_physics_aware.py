@@ -489,9 +489,9 @@ $\\sigma = {middle:g}$ gains {hole} where $B$ erases the noise of hidden pixels,
 of frequencies that were not measured. Behind the pseudo-inverse of a blur, which amplifies noise, it gains {lost_at}.
 Behind {strong}, which hardly amplifies noise, it gains {tikhonov} at $\\sigma = {middle:g}$. {followed} Behind
 the pseudo-inverse of the blur {verdict}, on training images; at $\\sigma = {middle:g}$ the affine filter of the same
-input is better than that by {figures.plus_minus(*possible.loc[middle, ["mean", "error"]])} dB. The network divides its
-input by one number, after which the standard deviation of the image is {figures.rounded(100 * image_left[middle], 2)} %
-of that of the input, and the rest is amplified noise. All this holds
+input gains {figures.plus_minus(*possible.loc[middle, ["mean", "error"]])} dB over it. The network divides
+its input by one number. After that, the standard deviation of the image is
+{figures.rounded(100 * image_left[middle], 2)} % of that of the input, and the rest is amplified noise. All this holds
 for $\\sigma$ from {min(sigmas):g} to {max(sigmas):g}.""")
 
 # %% tags=["hide-input"]
