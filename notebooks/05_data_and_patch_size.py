@@ -232,7 +232,7 @@ for n in network_counts:
     first, window = images[:n], {"patch_size": network_patch_size}
     network = training.network(name, first, physics, **window)
     formula = LocalEquivariantMMSE(first, physics, **window)
-    rivals = controls(formula, few=None)
+    rivals = controls(formula, few=min(network_counts))
     solvers = {name: network, FORMULA: formula, **rivals}
     pairs = compare(
         solvers,
@@ -277,7 +277,8 @@ show_table(
     caption=f"""A {name} with $P = {network_patch_size}$, trained for {steps:,} steps on $N$ images. *Margin*: by
     how much the network is nearer to the formula than to the nearest control, in dB of PSNR; a negative number
     means that a control is nearer. The controls are the measurement, the affine filter, the formula for half and
-    double the radius of the window, and non-local means. *Gap*: as [above](#fig-gaps), of the formula and of the
+    double the radius of the window, the formula of the first {min(network_counts)} images where $N$ is larger, and
+    non-local means. *Gap*: as [above](#fig-gaps), of the formula and of the
     network. Mean ± standard error.""",
 )
 
@@ -292,24 +293,41 @@ show_table(
 
 # %% tags=["hide-input"]
 few, many, low, high = min(counts), max(counts), min(sigmas), max(sigmas)
+still = int((gaps[(gaps["count"] == many) & (gaps.sigma == low)].gap > MEMORIZED).sum())
 reciting = gaps[gaps.gap > MEMORIZED].groupby("sigma").size().reindex(sorted(sigmas), fill_value=0)
 chosen = best.pivot(index="sigma", columns="count", values="best")
 windows = ", ".join(f"{chosen[few][s]} and {chosen[many][s]} at $\\sigma = {s:g}$" for s in sorted(sigmas))
 recited = of_formula.set_index(["count", "sigma"]).gap[min(network_counts), low]
 recited_by_network = of_network.set_index(["count", "sigma"]).gap[min(network_counts), low]
+errors = [table.set_index(["count", "sigma"]).error[min(network_counts), low] for table in (of_network, of_formula)]
 start = sure_from(nearness)
 followed = f"At $\\sigma = {high:g}$ at least one network is not clearly nearer to the formula than to every control."
 if start is not None:
     levels = f"From $\\sigma = {start:g}$ on" if start < high else f"At $\\sigma = {high:g}$"
     followed = f"{levels} the networks are nearer to the formula than to any control, for every $N$"
     followed += "; at less noise at least one is not." if start > low else "."
-show_answer(f"""It depends on the noise: little noise, large windows and few images make the formula recite. At
-$\\sigma = {low:g}$ it recites for {reciting[low]} of {len(grid)} pairs $(N, P)$, and at $\\sigma = {high:g}$ for
-{reciting[high]}. The best window depends on the noise and on the data, too: with $N = {few}$ and $N = {many:,}$
-images, the patch size of least risk on test images is {windows}. Networks that were trained for {steps:,} steps
-recite less than the formula: with $N = {min(network_counts)}$ at $\\sigma = {low:g}$ the gap of the network is
-{recited_by_network:.1f} dB and that of the formula {recited:.1f} dB. {followed} All this holds for $\\sigma$ from
-{low:g} to {high:g} and for images of {size} × {size} pixels that are {source}.""")
+
+
+def level_text(n, p):
+    """The noise level below which the formula recites, as text."""
+    level = onset.loc[n, p]
+    if level == 0:
+        return f"less than {low:g}"
+    return f"more than {high:g}" if level > high else f"{level:.2g}"
+
+
+onsets = "; ".join(
+    f"for $P = {p}$, {level_text(few, p)} with $N = {few:,}$ and {level_text(many, p)} with $N = {many:,}$"
+    for p in some
+)
+show_answer(f"""How many images it takes depends on the noise and on the window. The formula recites below these noise
+levels $\\sigma$: {onsets}. With $N = {many:,}$ images it still recites at $\\sigma = {low:g}$ for {still} of
+{len(patch_sizes)} windows. The best window depends on the noise and on the data, too: with $N = {few}$ and $N =
+{many:,}$ images, the patch size of least risk on test images is {windows}. Networks that were trained for {steps:,}
+steps recite less than the formula: with $N = {min(network_counts)}$ at $\\sigma = {low:g}$ the gap of the network is
+{figures.plus_minus(recited_by_network, errors[0])} dB and that of the formula
+{figures.plus_minus(recited, errors[1])} dB. {followed} The controls are: {"; ".join(rivals)}. All
+this holds for $\\sigma$ from {low:g} to {high:g} and for images of {size} × {size} pixels that are {source}.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(clean["test"][:1], low, generator=torch.Generator().manual_seed(seed))

@@ -43,6 +43,8 @@ seed: int = 0  # of the noise
 strict: bool = True  # whether this chapter fails if the claim at its end does
 
 # %% tags=["hide-input"]
+import math
+
 import pandas as pd
 import torch
 from IPython.display import Markdown
@@ -53,10 +55,21 @@ from lemmse.analysis.evaluate import formula_error
 from lemmse.analysis.experiment import evaluation_images
 from lemmse.analysis.sources import origins, patchwork_table
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.distinct import distinct_centers
+from lemmse.data.groups import image_groups
 from lemmse.patches import extract_patches
 
 images = load_images(data, count=count, size=size, channels=channels)
 clean = evaluation_images(images, data, tested)  # "training" and "test"
+positions = count * size**2
+different = distinct_centers(images, patch_size)
+pictures = len(set(image_groups(data, count=count, size=size, channels=channels)))
+kind = "photographs" if data == "photos" else "independent pictures"
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+Markdown(f"""The {count} training images come from {pictures} {kind}. They have {positions:,} positions, and at each of
+them a patch has a vote. {different:,} of the patches are different: where crops of one photograph overlap, the same
+patch occurs several times, and it has a vote each time.""")
 
 # %% [markdown]
 # ## Weights and where they point
@@ -180,23 +193,53 @@ show_table(
 # %% [markdown]
 # ## The answer, and what would prove it wrong
 #
-# The answer would be wrong if the effective number of patches did not grow with $\sigma$. It would also be wrong if,
-# at the lowest noise level, training images did not take their pixels from their own patches far more often than test
-# images hit their own values by chance. Even at that noise level a training image is not a plain copy of itself: in
-# flat regions only the noise tells patches apart, and hundreds of patches share the weight.
+# The answer would be wrong if the effective number of patches did not grow with $\sigma$, by more than two standard
+# errors: on test images from each noise level to the next, and on training images from the lowest to the highest. A
+# second statement is a check of the code, as it can hardly fail: at the lowest noise level, training images take their
+# pixels from their own patches, while test images hit their own values by chance alone.
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+own = numbers[numbers.sigma == low].groupby("split").own.mean()
+crowd = 100  # patches
+crowded = posteriors["training", low].effective_samples.flatten() > crowd
+contrast = extract_patches(clean["training"], patch_size).std(dim=3).mean(dim=1).flatten()
+flat = ""
+if crowded.any():
+    flat = f"""There the clean patch is flat: its standard deviation is {contrast[crowded].mean():.3f} on average, and
+    {contrast[~crowded].mean():.3f} elsewhere. In flat regions only the noise tells patches apart."""
+Markdown(f"""Even at $\\sigma = {low:g}$ a training image is not a plain copy of itself. {own["training"]:.0%} of its
+pixels take their heaviest patch from their own place or from a copy of it. At {crowded.double().mean():.0%} of the
+pixels, more than {crowd} patches share the weight, by their effective number. {" ".join(flat.split())}""")
+
 
 # %% tags=["hide-input"]
-median = numbers.groupby(["split", "sigma"]).effective.median()
-own = numbers[numbers.sigma == low].groupby("split").own.mean()
-used = at_low.sources.mean()
-show_answer(f"""The pixels come from many training images at every noise level, and how many patches take part
-depends on the noise. At $\\sigma = {low:g}$, half of the pixels of a test image have an effective number of
-{figures.rounded(median["test"][low])} patches or fewer, out of {count * size**2:,}, and the heaviest patches of one
-test image come from {used:.0f} of {count} training images on average. At $\\sigma = {high:g}$ the median is
-{figures.rounded(median["test"][high])} patches: the patchwork has dissolved into an average. These numbers describe
-the formula on {tested} test images of this data set, at noise levels from {low:g} to {high:g}; they say nothing
-about a network by themselves. [Another chapter](01_theory_predicts_network.ipynb) tests where networks agree with
-the formula.""")
+def is_sure(growth):
+    """Whether the mean over images of the growth of a logarithm is above zero, by more than two standard errors."""
+    return growth.mean() > 2 * growth.sem()
+
+
+numbers["image"] = numbers.index  # of its split
+logarithms = {
+    split: part.pivot(index="image", columns="sigma", values="effective").map(math.log)
+    for split, part in numbers.groupby("split")
+}
+sure = {split: table.diff(axis=1).iloc[:, 1:].apply(is_sure) for split, table in logarithms.items()}
+unsure = [f"to σ = {sigma:g} on {split} images" for split, steps in sure.items() for sigma in steps.index[~steps]]
+grows = "It grows from each noise level to the next, on training and on test images, by more than two standard errors"
+if unsure:
+    grows += f", except for the step {' and the step '.join(unsure)}"
+of_images = numbers.groupby(["split", "sigma"]).effective
+average, deviation = of_images.mean(), of_images.std(ddof=0)
+typical = {sigma: figures.plus_minus(average["test", sigma], deviation["test", sigma]) for sigma in (low, high)}
+used = numbers[numbers.split == "test"].groupby("sigma").sources.mean()
+show_answer(f"""At every noise level the pixels of one test image come from many training images: their heaviest patches
+lie in {figures.span(used, ".0f")} of {count}, on average over images. How many patches take part depends on the noise.
+At $\\sigma = {low:g}$ the median over the pixels of a test image is an effective number of {typical[low]} patches, out
+of {positions:,} ({different:,} different ones, from {pictures} {kind}). At $\\sigma = {high:g}$ the median is
+{typical[high]} patches, {average["test", high] / positions:.0%} of all. {grows}. The numbers are means ± standard
+deviations over {tested} test images of this data set, for $\\sigma$ from {low:g} to {high:g}; they say nothing about a
+network by themselves. [Another chapter](01_theory_predicts_network.ipynb) tests where networks agree with the
+formula.""")
 
 # %% tags=["hide-input"]
 factor = 5
@@ -204,21 +247,22 @@ for posterior in posteriors.values():
     largest, effective = posterior.weights[..., 0].double(), posterior.effective_samples.double()
     assert (largest * effective > 1 - 1e-3).all(), "the largest weight must be at least 1 / N_eff"
     assert (largest.square() * effective < 1 + 1e-3).all(), "the largest weight must be at most 1 / sqrt(N_eff)"
-    assert (effective < count * size**2 * 1.001).all(), "no more effective patches than there are patches"
+    assert (effective < positions * 1.001).all(), "no more effective patches than there are patches"
 assert formula_error(formula, noisy["test", high][:1], high) < 1e-5, (
     "the engine must agree with the formula written out"
 )
 statements = {
-    f"The effective number of patches grows with sigma on {split} images.": median[split].is_monotonic_increasing
-    for split in clean
+    "On test images the effective number of patches grows from each sigma to the next.": sure["test"].all(),
+    "On training images it grows from the lowest sigma to the highest.": is_sure(
+        logarithms["training"][high] - logarithms["training"][low]
+    ),
+    f"Check of the code: at sigma = {low:g}, training images take a pixel from its own patch {factor} times as often "
+    "as test images do.": own["training"] > factor * own["test"],
 }
-statements[
-    f"At sigma = {low:g}, training images take a pixel from its own patch {factor} times as often as test images do."
-] = own["training"] > factor * own["test"]
 check_claim(statements, preset, strict=strict)
 
 # %% tags=["remove-cell"] jupyter={"source_hidden": true}
-record(few=median["test"][low], many=median["test"][high], sources=used, together=at_low.together.mean())
+record(few=average["test", low], many=average["test", high], sources=used[low], together=at_low.together.mean())
 
 # %% [markdown]
 # ## Try it

@@ -62,16 +62,18 @@ import logging
 import pandas as pd
 import torch
 
-from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images, psnr
-from lemmse.analysis.evaluate import TRUTH, formula_error, pair_distances, restore, restore_each
+from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
+from lemmse.analysis.controls import AFFINE, half_and_double, patch_size_control
+from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, formula_error, pair_distances, restore, restore_each
 from lemmse.analysis.experiment import Training
-from lemmse.analysis.margins import SURE, margins
+from lemmse.analysis.margins import SURE, margins, sure_from
 from lemmse.analysis.quantiles import Indicators
 from lemmse.analysis.uncertainty import means_by_group
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
 from lemmse.data.groups import image_groups
 from lemmse.data.pixels import in_channels
 from lemmse.data.unseen import world_images
+from lemmse.patches import extract_patches
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 images = load_images(data, count=count, size=size, channels=1)
@@ -224,8 +226,10 @@ show_table(
 #
 # The target need not have as many channels as the measurement. Here the measurement is gray and noisy, and the target
 # is the color image. The formula takes the gray images as keys and the color images as values, and the network is
-# trained on the same pairs. The control knows that photographs have a tint, and nothing else: it is the gray estimate
-# of the formula, with the one line for each color that fits best on the training images.
+# trained on the same pairs. There are three kinds of controls. *Tinted gray* knows that photographs have a tint, and
+# nothing else: it is the gray estimate of the formula, with the one line for each color that fits best on the training
+# images. The *affine filter* is the best affine map from a noisy gray patch to a color. The others are the same formula
+# with windows of half and of double the radius.
 
 # %%
 colors = load_images(data, count=count, size=size, channels=3)
@@ -254,6 +258,35 @@ slope, offset = fit[..., None, None]
 def tinted(y, sigma):
     """The control: the gray estimate, tinted as photographs are."""
     return slope * gray_mean(y, sigma) + offset
+
+
+# %%
+patches = extract_patches(grays, P)[:, 0].flatten(0, 1).double()
+patch_mean, color_mean = patches.mean(0), wanted.double().mean(0)
+centered = patches - patch_mean
+covariance = centered.T @ centered / len(patches)
+tint = wanted.double() - color_mean
+with_colors = centered.T @ tint / len(patches)
+
+
+def affine_filter(y, sigma):
+    """The control: the best affine map from a noisy gray patch to a color."""
+    noisy = covariance + sigma**2 * torch.eye(len(covariance))
+    weights = torch.linalg.solve(noisy, with_colors)
+    seen = extract_patches(y.double(), P)[:, 0] - patch_mean
+    colored = color_mean + seen @ weights
+    return colored.mT.unflatten(2, y.shape[2:]).to(y.dtype)
+
+
+color_controls = {"tinted gray": tinted, AFFINE: affine_filter}
+for size_of_control in half_and_double(P):
+    name = patch_size_control(size_of_control)
+    color_controls[name] = LocalEquivariantMMSE(
+        grays,
+        physics,
+        patch_size=size_of_control,
+        targets=colors,
+    )
 
 
 # %% tags=["hide-input"]
@@ -287,45 +320,61 @@ show_figure(
 color_shape = shape | {"channels": 3}
 held_out = load_images(data, split="test", **color_shape)
 wanted_colors = {"training": colors[:tested], "test": held_out}
-rows = []
+colorers = {NETWORK: colorist, FORMULA: formula, **color_controls}
+found = []
 for split, truth in wanted_colors.items():
     noise = torch.Generator().manual_seed(noise_seed + 2)
     for sigma in sigmas:
         y = physics.measure(in_channels(truth, 1), sigma, generator=noise)
-        row = {"split": split, "sigma": sigma, "group": groups[split]}
-        by_network = colorist(y, sigma)
-        for name, painter in painters.items():
-            estimate = painter(y, sigma)
-            row[name] = psnr(estimate, truth)
-            row[f"to {name}"] = psnr(by_network, estimate)
-        rows.append(pd.DataFrame(row))
-color_errors = pd.concat(rows, ignore_index=True)
-found = color_errors
-found["gain"] = found["formula"] - found["tinted gray"]
-found["margin"] = found["to formula"] - found["to tinted gray"]
+        known = {name: solve(y, sigma) for name, solve in colorers.items()}
+        about = {"split": split, "sigma": sigma}
+        known[TRUTH] = truth
+        found.append(pair_distances(known, about, groups[split]))
+found = pd.concat(found, ignore_index=True)
 
 # %% tags=["hide-input"]
+key = ["split", "sigma", "image", "group"]
+color_errors = found[found["other"] == TRUTH].pivot(index=key, columns="one", values="psnr").reset_index()
+color_errors["gain"] = color_errors[FORMULA] - color_errors[["tinted gray", AFFINE]].max(axis=1)
 gains = means_by_group(color_errors, "gain", ["split", "sigma"], generator=resampling).set_index(["split", "sigma"])
-color_margins = means_by_group(color_errors, "margin", ["split", "sigma"], generator=resampling)
-color_margins = color_margins.set_index(["split", "sigma"])
-averages = color_errors.groupby(["split", "sigma"], sort=False)[list(painters)].mean()
+color_margins = margins(found, [NETWORK], color_controls, generator=resampling)
+over_tint = margins(found, [NETWORK], ["tinted gray"], generator=resampling)
+averages = color_errors.groupby(["split", "sigma"], sort=False)[list(colorers)].mean()
 show_table(
     pd.DataFrame(
         [
             {
                 "images": split,
                 "σ": f"{sigma:g}",
-                **{name: f"{line[name]:.1f}" for name in painters},
+                **{name: f"{line[name]:.1f}" for name in colorers},
                 "gain": figures.plus_minus(*gains.loc[(split, sigma), ["mean", "error"]]),
-                "margin": figures.plus_minus(*color_margins.loc[(split, sigma), ["mean", "error"]]),
             }
             for (split, sigma), line in averages.iterrows()
         ]
     ),
     name="tab-color",
-    caption=f"""PSNR in dB to the true colors. The gain is by how much the formula is nearer to them than tinted gray
-    is; the margin, by how much the network is nearer to the formula than to tinted gray. Both are in dB, ± their
-    standard errors over {tested} images.""",
+    caption=f"""PSNR in dB to the true colors, means over {tested} images. *Gain*: by how much the formula is nearer to
+    them than the better one of tinted gray and the affine filter, image by image, in dB ± standard error.""",
+)
+rows = []
+for part, over in zip(color_margins.itertuples(), over_tint.itertuples(), strict=True):
+    rows.append(
+        {
+            "images": part.split,
+            "σ": f"{part.sigma:g}",
+            "to the formula": f"{part.to_formula:.1f}",
+            "nearest control": part.control,
+            "to this control": f"{part.to_control:.1f}",
+            "margin": figures.plus_minus(part.margin, part.error),
+            "margin, tinted gray": figures.plus_minus(over.margin, over.error),
+        }
+    )
+show_table(
+    pd.DataFrame(rows),
+    name="tab-color-margins",
+    caption=f"""Is the network that colors nearer to the formula than to the controls? PSNR in dB of the network to
+    the formula and to the nearest control, and the margin between them, ± its standard error over {tested} images. The
+    last column is the margin over tinted gray alone.""",
 )
 
 # %% [markdown]
@@ -333,8 +382,9 @@ show_table(
 #
 # The answer would be wrong if, at some noise level that it names, the network of the absolute error were nearer to the
 # mean, or that of squares nearer to the median; if on training images the interval held more or fewer pixels than it
-# says; if the network that colors were nearer to tinted gray than to the formula; or if tinted gray were as near to the
-# true colors of training images as the formula is.
+# says; if, at some noise level that it names, the network that colors were nearer to a control than to the formula; or
+# if tinted gray or the affine filter were as near to the true colors of training images as the formula is, at the
+# lowest noise level.
 
 # %% tags=["hide-input"]
 judged = margin_table[margin_table["sigma"] >= claimed_from]
@@ -342,9 +392,23 @@ rate = covered.set_index(["split", "sigma"])["mean"] * 100
 at_home = rate["training"]
 away = rate.drop("training", level="split")
 worst_set, worst_sigma = away.idxmin()
-home_gain, new_gain = gains.loc["training", "mean"], gains.loc["test", "mean"]
-like_formula = color_margins[color_margins.index.get_level_values("sigma") >= colored_from]
-at_least_noise = color_margins.loc[("training", min(sigmas)), ["mean", "error"]]
+least_noise = ("training", min(sigmas))
+like_formula = color_margins[color_margins["sigma"] >= colored_from]
+colored_like = sure_from(color_margins)
+nearer_control = color_margins[color_margins["margin"] < -SURE * color_margins["error"]]
+
+
+def least(table):
+    """The least margin of a table, with its standard error."""
+    row = table.sort_values("margin").iloc[0]
+    return f"{figures.plus_minus(row['margin'], row['error'])} dB"
+
+
+def held(split):
+    """The least and the largest share of pixels inside their interval over the noise levels, with errors."""
+    rows = covered[covered["split"] == split].set_index("sigma")
+    ends = [rows.loc[rows["mean"].idxmin()], rows.loc[rows["mean"].idxmax()]]
+    return " to ".join(figures.plus_minus(100 * row["mean"], 100 * row["error"]) for row in ends)
 
 
 def levels_of(rows):
@@ -360,17 +424,29 @@ if len(wrong):
         f" At σ = {levels_of(wrong)} it is the other way around for the network of the {wrong['network'].iloc[0]}: "
         "there networks are farther from both than these are from each other."
     )
+if colored_like is None:
+    colored = "is not clearly nearer to the formula than to every control, even at the largest noise"
+else:
+    sure_rows = color_margins[color_margins["sigma"] >= colored_like]
+    colored = (
+        f"is nearer to the formula with colors as its values than to any control from σ = {colored_like:g} on, by "
+        f"{least(sure_rows)} or more"
+    )
+if len(nearer_control):
+    nearest = ", ".join(sorted(set(nearer_control["control"])))
+    colored += f". At σ = {levels_of(nearer_control)} a control is nearer: {nearest}"
+widest = covered.set_index(["split", "sigma"]).loc[(worst_set, worst_sigma)]
 show_answer(f"""Yes at large noise. From σ = {claimed_from:g} on, a network that was trained on squares is nearer to the
-mean than to the median, and one that was trained on the absolute error is nearer to the median, by
-{figures.span(judged["margin"], ".1f")} dB.{exceptions} A network that was trained to color gray pictures does as the
-formula with colors as its values: from σ = {colored_from:g} on it is nearer to the formula than to tinted gray, by
-{figures.span(like_formula["mean"], ".1f")} dB; at σ = {min(sigmas):g} the margin is
-{figures.plus_minus(*at_least_noise)} dB on training images. Both know the colors of what they were trained on only: the
-formula is nearer to the true colors than tinted gray by {figures.span(home_gain, ".1f")} dB on training images, and by
-{figures.span(new_gain, ".1f")} dB on test images, where a patch says little about its color. The interval of 90 % holds
-{figures.span(at_home, ".0f")} % of the pixels on training images, and it cannot be trusted elsewhere: on test images it
-holds {figures.span(rate["test"], ".0f")} %, and in the world "{worst_set}" at σ = {worst_sigma:g} only
-{away.min():.0f} %. All this is about {tested} images of each kind and a receptive field of {P} × {P} pixels.""")
+mean than to the median, and one that was trained on the absolute error is nearer to the median, by {least(judged)} or
+more.{exceptions} A network that was trained to color gray pictures {colored}. The controls are tinted gray, the best
+affine filter, and the formula with other windows. Both network and formula know the colors of what they were trained
+on only: at σ = {min(sigmas):g} the formula is nearer to the true colors than tinted gray and the affine filter by
+{figures.plus_minus(*gains.loc[least_noise, ["mean", "error"]])} dB on training images, and by
+{figures.plus_minus(*gains.loc[("test", min(sigmas)), ["mean", "error"]])} dB on test images. The interval of 90 % holds
+{held("training")} % of the pixels on training images, and it cannot be trusted elsewhere: on test images it holds
+{held("test")} %, and in the world "{worst_set}" at σ = {worst_sigma:g} only
+{figures.plus_minus(100 * widest["mean"], 100 * widest["error"])} %. All this is about {tested} images of each kind, a
+receptive field of {P} × {P} pixels, and σ from {min(sigmas):g} to {max(sigmas):g}.""")
 
 # %% tags=["hide-input"]
 assert distances.notna().all(axis=None), "every distance must be a number"
@@ -392,13 +468,13 @@ statements |= {
     "In some other world it holds at least 20 points less than on training images.": bool(
         away.min() < at_home.min() - 20
     ),
-    f"At every sigma from {colored_from:g} on, the network that colors is nearer to the formula than to tinted gray, "
+    f"At every sigma from {colored_from:g} on, the network that colors is nearer to the formula than to any control, "
     f"by more than {SURE:g} standard errors, on training and on test images.": bool(
-        (like_formula["mean"] > SURE * like_formula["error"]).all()
+        (like_formula["margin"] > SURE * like_formula["error"]).all()
     ),
-    f"On training images at sigma = {min(sigmas):g} the formula is nearer to the true colors than tinted gray, by more "
-    f"than {SURE:g} standard errors.": bool(
-        home_gain[min(sigmas)] > SURE * gains.loc[("training", min(sigmas)), "error"]
+    f"On training images at sigma = {min(sigmas):g} the formula is nearer to the true colors than tinted gray and "
+    f"the affine filter, by more than {SURE:g} standard errors.": bool(
+        gains.loc[least_noise, "mean"] > SURE * gains.loc[least_noise, "error"]
     ),
 }
 check_claim(statements, preset, strict=strict)
@@ -408,8 +484,8 @@ record(
     margin_least=judged["margin"].min(),
     covered_training=at_home.mean(),
     covered_least=away.min(),
-    color_gain_least=home_gain.min(),
-    color_margin_least=like_formula["mean"].min(),
+    color_gain_least=gains.loc["training", "mean"].min(),
+    color_margin_least=like_formula["margin"].min(),
 )
 
 # %% [markdown]

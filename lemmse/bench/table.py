@@ -138,7 +138,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def speed_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The speed and the accuracy of the engines, for a page: columns of `summary` under names that explain themselves.
+    """The speed and the accuracy of the engines, for a page, under names that explain themselves.
 
     Args:
         table: rows of `measure`.
@@ -146,16 +146,20 @@ def speed_table(table: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row for each cell; the rows of the baseline are left out.
     """
+    from lemmse.figures.tables import rounded  # with it comes matplotlib, which only pages need
+
     names = {
         "family": "estimator",
         "P": "P",
         "engine": "engine",
-        "G pairs/s": "billion pairs a second",
+        "M pairs/s": "million pairs a second",
         "ratio": "times the baseline",
         "of roofline": "of roofline",
         "dB": "accuracy (dB)",
     }
-    return summary(table[table["engine"] != BASELINE])[list(names)].rename(columns=names)
+    engines = table[table["engine"] != BASELINE]
+    millions = (engines["pairs_per_second"].astype(float) / 1e6).map(rounded)
+    return summary(engines).assign(**{"M pairs/s": millions})[list(names)].rename(columns=names)
 
 
 def start_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from lemmse.analysis.evaluate import EQUAL
 from lemmse.analysis.metrics import psnr
 from lemmse.analysis.sources import Source, heaviest
 from lemmse.figures.style import STYLES, new_figure
+from lemmse.figures.tables import rounded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +86,7 @@ def patch_lottery(
     limits = (min(float(sources.min()), estimate, truth), max(float(sources.max()), estimate, truth))
     shown = [("noisy patch", noisy, "")]
     for i, source in enumerate(sources):
-        shown.append((f"{100 * float(weights[i]):.0f} %", source, f"center {float(values[i]):.2f}"))
+        shown.append((f"{rounded(100 * float(weights[i]), 2)} %", source, f"center {float(values[i]):.2f}"))
     for name, value in (("output", estimate), ("truth", truth)):
         shown.append((name, torch.full_like(noisy, value), f"{value:.2f}"))
     across = -(-len(shown) // 2)
