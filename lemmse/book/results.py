@@ -247,8 +247,8 @@ def _campaign_says(table: pd.DataFrame) -> str:
         starts.append(f"{operator}, $\\sigma = {start:g}$ (by {margin} dB or more)")
     sentences = [
         f"There are {test['network'].nunique()} networks that were trained for longer on independent images of "
-        f"{images} ([table](#tab-campaign)). From these noise levels on they are nearer to the formula than to every control, on "
-        f"test images: {'; '.join(starts)}."
+        f"{images} ([table](#tab-campaign)). From these noise levels on they are nearer to the formula than to every "
+        f"control, on test images: {'; '.join(starts)}."
     ]
     worst = test.loc[test["margin"].idxmin()]
     if worst["margin"] < 0:
