@@ -62,6 +62,7 @@ strict: bool = True  # whether this chapter fails if the claim at its end does
 # %% tags=["hide-input"]
 import logging
 
+import pandas as pd
 import torch
 from IPython.display import Markdown
 from torch.nn.functional import avg_pool2d, pad
@@ -73,6 +74,7 @@ from lemmse.analysis.experiment import Training, evaluation_images
 from lemmse.analysis.margins import SURE, margin_sentence, margins, sure_from
 from lemmse.analysis.uncertainty import bootstrap_by_group
 from lemmse.book.chapter import check_claim, record, show_answer, show_figure, show_table
+from lemmse.data.distinct import distinct_centers
 from lemmse.data.groups import image_groups
 
 logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -163,13 +165,16 @@ show_figure(
 # ## Memorization and generalization
 #
 # Now we measure the error of all of them, on training images and on test images. An estimator that recites has a very
-# small error on training images and a large one on test images. We give the root mean square error in gray levels, of
-# which an image of eight bits has 255.
+# small error on training images and a large one on test images. We call the difference of the two the *gap*, and give
+# the root mean square error in gray levels, of which an image of eight bits has 255. Controls restore the same
+# measurements: the measurement itself, the best affine map of the same patch, LE-MMSE of a smaller window and of few
+# images, and non-local means. LE-MMSE of a larger window is left out, because of the time that it takes.
 
 # %%
 rivals = controls(formulas["LE-MMSE"], few=few)
 for other_size in half_and_double(patch_size):
-    del rivals[patch_size_control(other_size)]  # they take long
+    if other_size > patch_size:
+        del rivals[patch_size_control(other_size)]
 everyone = formulas | networks | rivals
 distances = compare(
     everyone,
@@ -183,54 +188,129 @@ to_truth = distances[distances["other"] == TRUTH]
 errors = to_truth.assign(levels=255 * to_truth["mse"] ** 0.5)
 
 # %% tags=["hide-input"]
-drawn = errors[errors["one"].isin([*formulas, network])]  # the lines of the other networks would hide each other
+drawn = errors[errors["one"].isin(list(formulas))]
 show_figure(
     figures.psnr_lines(drawn, "levels", "one", "split", label="rms error (gray levels)"),
     name="fig-memory",
-    caption=f"""Error of the four estimators and of one network: mean and standard deviation over {tested} images of
-    each split. A line at zero on the left means that training images are returned exactly.""",
-    alt="Error against sigma for four estimators and a network, on training images and on test images.",
+    caption=f"""Error of the four estimators: mean and standard deviation over {tested} images of each split. A line at
+    zero on the left means that training images are returned exactly.""",
+    alt="Error against sigma for four estimators, on training images and on test images.",
     chart=figures.spread_chart(drawn, "levels", "one", label="rms error (gray levels)"),
+)
+
+# %%
+per_image = errors.set_index(["split", "sigma", "image", "one"])
+per_image = per_image["levels"].unstack("one")
+
+# %% tags=["hide-input"]
+beyond = per_image[list(networks)].sub(per_image["LE-MMSE"], axis=0)
+beyond = beyond.stack().rename("levels").reset_index()
+show_figure(
+    figures.psnr_lines(beyond, "levels", "one", "split", label="error beyond LE-MMSE (gray levels)"),
+    name="fig-memory-networks",
+    caption=f"""How much larger the error of each network is than that of LE-MMSE on the same image: mean and standard
+    deviation over {tested} images of each split. Where LE-MMSE recites and the network does not, the network is above
+    zero on training images and not on test images.""",
+    alt="Error of each network less that of LE-MMSE against sigma, on training images and on test images.",
+    chart=figures.spread_chart(beyond, "levels", "one", label="error beyond LE-MMSE (gray levels)"),
 )
 
 # %%
 by_denoiser = errors.groupby(["sigma", "one", "split"])["levels"]
 mean_error = by_denoiser.mean().unstack("split")
 at_shown = mean_error.loc[shown]
-gap = at_shown["test"] - at_shown["training"]
+
+
+def gap_of(levels):
+    """The gap between test and training error, and its standard error."""
+    generator = torch.Generator().manual_seed(seed)
+    mean, drawn = {}, {}
+    for split, labels in photographs.items():
+        of_split = torch.tensor(levels.loc[split].to_numpy().copy())
+        mean[split] = float(of_split.mean())
+        drawn[split] = bootstrap_by_group(of_split, labels, generator)
+    error = float((drawn["test"] - drawn["training"]).std())
+    return mean["test"] - mean["training"], error
+
+
+gap = {
+    (sigma, name): gap_of(levels[name])
+    for sigma, levels in per_image.groupby("sigma")
+    for name in (*formulas, *networks)
+}
 
 # %% tags=["hide-input"]
 constraints = {"MMSE": "none", "E-MMSE": "equivariant", "L-MMSE": "local", "LE-MMSE": "both"}
 at_level = errors[errors["sigma"] == shown]
 spread = at_level.groupby(["one", "split"])["levels"].std(ddof=0).unstack("split")
 named = {**constraints, **dict.fromkeys(networks, "both, trained")}
-table = at_shown.loc[list(named)].reset_index()
-text = {
-    f"{split} error": [
-        figures.plus_minus(table[split][row], spread[split][name]) if table[split][row] >= 0.05 else "0.0"
-        for row, name in enumerate(table["one"])
-    ]
-    for split in clean
-}
+rows = {}
+for name, constraint in named.items():
+    of_splits = {
+        f"{split} error": figures.plus_minus(mean, spread[split][name]) if mean >= 0.05 else "0.0"
+        for split, mean in ((split, at_shown[split][name]) for split in clean)
+    }
+    rows[name] = {"constraint": constraint, **of_splits, "gap": figures.plus_minus(*gap[shown, name])}
 show_table(
-    table[["one"]].assign(constraint=table["one"].map(named), **text).rename(columns={"one": "denoiser"}),
+    pd.DataFrame(rows).T.rename_axis("denoiser").reset_index(),
     name="tab-constraints",
     caption=f"""Root mean square error in gray levels at $\\sigma = {shown:g}$, mean ± standard deviation over {tested}
-    images of each split. The noise itself has {255 * shown:.0f} gray levels.""",
+    images of each split, and the gap between the two ± its standard error, which comes from drawing photographs and
+    then images of each with replacement. The noise itself has {255 * shown:.0f} gray levels.""",
 )
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 low = min(sigmas)
-at_low = mean_error.loc[low]
-Markdown(f"""The two constraints do not weigh the same. At $\\sigma = {shown:g}$ the error on test images exceeds the
-error on training images by {gap["MMSE"]:.0f} gray levels for MMSE, by {gap["E-MMSE"]:.0f} for E-MMSE, by
-{gap["L-MMSE"]:.0f} for L-MMSE and by {gap["LE-MMSE"]:.1f} for LE-MMSE. Shifted copies of the training images are no
-help against reciting, since a whole image is recognized wherever it lies. A patch of {patch_size} x {patch_size}
-pixels is harder to recognize, and hardest if it may come from any of {count * size**2:,} places and not from {count}.
-At small noise even that is possible: at $\\sigma = {low:g}$ LE-MMSE has an error of
-{at_low["training"]["LE-MMSE"]:.1f} gray levels on training images and {at_low["test"]["LE-MMSE"]:.1f} on test images,
-so it recites too. The networks do not: {architectures[-1]} has {at_low["training"][architectures[-1]]:.1f} and
-{at_low["test"][architectures[-1]]:.1f} there.""")
+
+
+def told(sigma, name):
+    """The gap of one denoiser, as a part of a sentence."""
+    return figures.plus_minus(*gap[sigma, name])
+
+
+cut_from = len(set(image_groups(data, split="train", count=count, size=size, channels=1)))
+distinct = distinct_centers(images, patch_size)
+Markdown(f"""At $\\sigma = {shown:g}$ the gap is {told(shown, "MMSE")} gray levels for MMSE, {told(shown, "E-MMSE")} for
+E-MMSE, {told(shown, "L-MMSE")} for L-MMSE and {told(shown, "LE-MMSE")} for LE-MMSE. Shifted copies of the training
+images are no help against reciting, since a whole image is recognized wherever it lies. A patch of {patch_size} x
+{patch_size} pixels is harder to recognize, and hardest if it may come from any place and not from the same pixel of
+{count} images. The training images have {count * size**2:,} places, which hold {distinct:,} distinct patches cut from
+{cut_from} pictures.""")
+
+# %% [markdown]
+# ## Does LE-MMSE recite too, and do the networks?
+#
+# At small noise one patch can be enough to recognize a training image, so LE-MMSE may recite as well. Not every gap is
+# reciting: test images may just be harder to denoise than training images. The affine filter tells how much of it that
+# is, because its few weights cannot recite. We therefore compute by how much each gap exceeds that of the affine
+# filter.
+
+# %%
+at_low = per_image.xs(low, level="sigma")
+excess = {}
+for name in ("LE-MMSE", *networks):
+    excess[name] = gap_of(at_low[name] - at_low[AFFINE])
+
+
+# %% tags=["remove-input"] jupyter={"source_hidden": true}
+def is_sure(mean, error):
+    """Whether a difference is positive by more than `SURE` standard errors."""
+    return mean > SURE * error
+
+
+beyond_network = {name: gap_of(at_low["LE-MMSE"] - at_low[name]) for name in networks}
+formula_recites = is_sure(*excess["LE-MMSE"])
+networks_recite = any(is_sure(*excess[name]) for name in networks)
+less = all(is_sure(*pair) for pair in beyond_network.values())
+most = max(networks, key=lambda name: excess[name][0])
+do = f"do so{', but less' if less else ''}" if networks_recite else "do not surely recite"
+reciting = (
+    f"At $\\sigma = {low:g}$ LE-MMSE {'recites as well' if formula_recites else 'does not surely recite'}: its gap "
+    f"exceeds that of the affine filter by {figures.plus_minus(*excess['LE-MMSE'])} gray levels. "
+    f"The trained networks {do}: the largest such excess among them is that of {most}, "
+    f"{figures.plus_minus(*excess[most])} gray levels."
+)
+Markdown(reciting)
 
 # %% [markdown]
 # On training images the order of the errors is no finding. The larger a class of denoisers, the smaller the least
@@ -284,13 +364,15 @@ margin_table = margins(
 start = sure_from(margin_table)
 
 # %% tags=["hide-input"]
-resembled = distances[distances["one"].isin(list(networks)) & distances["other"].isin([*formulas, AFFINE])]
+smaller = [name for name in rivals if name.startswith("formula, P")]
+resembled = distances[distances["one"].isin(list(networks))]
+resembled = resembled[resembled["other"].isin([*formulas, AFFINE, *smaller])]
 show_figure(
     figures.psnr_lines(resembled, "psnr", "other", "split", label="PSNR to the networks (dB)"),
     name="fig-resemblance",
-    caption=f"""How near the networks are to each of the four estimators and to the affine filter, the best affine map
-    of the same patch: mean and standard deviation over {len(networks)} networks and {tested} images of each
-    split.""",
+    caption=f"""How near the networks are to each of the four estimators, to the affine filter, which is the best affine
+    map of the same patch, and to LE-MMSE of a smaller window: mean and standard deviation over {len(networks)} networks
+    and {tested} images of each split.""",
     alt="PSNR between networks and each estimator against sigma, on training images and on test images.",
     chart=figures.spread_chart(resembled, "psnr", "other", label="PSNR to the networks (dB)"),
 )
@@ -317,19 +399,26 @@ show_table(
 #
 # The answer would be wrong if one constraint alone closed the gap between training and test images as both together
 # do. It would also be wrong if the networks, which obey both constraints, were nearer to an estimator that obeys only
-# one of them. At small noise they are nearer to the affine filter, which also obeys both: there they have learned
-# less than LE-MMSE knows.
+# one of them. That a control which obeys both is nearer at small noise does not contradict it: there the networks have
+# learned less than LE-MMSE knows.
 
 # %% tags=["hide-input"]
+at_shown_images = per_image.xs(shown, level="sigma")
+others_gap = {name: gap_of(at_shown_images[name] - at_shown_images["LE-MMSE"]) for name in ("MMSE", "E-MMSE", "L-MMSE")}
+local_more = is_sure(*gap_of(at_shown_images["E-MMSE"] - at_shown_images["L-MMSE"]))
+alone_not = all(is_sure(*pair) for pair in others_gap.values())
+both_enough = not is_sure(*gap_of(at_shown_images["LE-MMSE"] - at_shown_images[AFFINE]))
+opening = "Mostly because it is local" if local_more else "Locality does not surely count for more than equivariance"
+if alone_not:
+    opening += ", and only the two constraints together are enough" if both_enough else ", and both together do more"
 resemblance = margin_sentence(margin_table).replace("the formula", "LE-MMSE")
-show_answer(f"""Mostly because it is local, and only the two constraints together are enough. At $\\sigma = {shown:g}$
-the error on test images exceeds that on training images by {gap["MMSE"]:.0f} gray levels for the best denoiser
-without constraints, by {gap["E-MMSE"]:.0f} for the best equivariant one, by {gap["L-MMSE"]:.0f} for the best local
-one, and by {gap["LE-MMSE"]:.1f} for the best one that is both. At $\\sigma = {low:g}$ the last one recites as well
-({at_low["training"]["LE-MMSE"]:.1f} gray levels on training and {at_low["test"]["LE-MMSE"]:.1f} on test images), and
-trained networks do not. This is about {count} training images of {size} x {size} pixels and windows of {patch_size} x
-{patch_size}. Among the four and the controls, networks resemble LE-MMSE most, but not at small noise.
-{resemblance}""")
+resemblance = resemblance.replace("than to any control", "than to any of the other three and of the controls")
+quoted = ", ".join(f"'{name}'" for name in rivals)
+show_answer(f"""{opening}. At $\\sigma = {shown:g}$ the error on test images exceeds that on training images by
+{told(shown, "MMSE")} gray levels for the best denoiser without constraints, by {told(shown, "E-MMSE")} for the best
+equivariant one, by {told(shown, "L-MMSE")} for the best local one, and by {told(shown, "LE-MMSE")} for the best one
+that is both. {reciting} {resemblance} The controls are {quoted}. This is about {tested} images of each
+split, {count} training images of {size} x {size} pixels and windows of {patch_size} x {patch_size}.""")
 
 # %% tags=["hide-input"]
 assert distances.notna().all(axis=None), "every distance must be a number"
@@ -341,28 +430,18 @@ both = LocalEquivariantMMSE(small, physics, patch_size=odd)(noisy, shown)
 assert (both - EquivariantMMSE(small, physics)(noisy, shown)).abs().max() < 1e-4, "a window that sees all: E-MMSE"
 local = LocalMMSE(small, odd)(noisy, shown)
 assert (local - MMSE(small, physics)(noisy, shown)).abs().max() < 1e-4, "a window that sees all: MMSE"
-generator = torch.Generator().manual_seed(seed)
-
-
-def excess_gap(name):
-    """How much larger the gap of an estimator is than that of LE-MMSE, and the standard error, in gray levels."""
-    excess, variance = 0.0, 0.0
-    for split, sign in (("test", 1), ("training", -1)):
-        levels = at_level[at_level["split"] == split].pivot(index="image", columns="one", values="levels")
-        more = torch.tensor((levels[name] - levels["LE-MMSE"]).to_numpy(), dtype=torch.float64, device="cpu")
-        excess += sign * float(more.mean())
-        variance += float(bootstrap_by_group(more, photographs[split], generator).var())
-    return excess, variance**0.5
-
-
 held = margin_table[margin_table["sigma"] >= claimed_from]
 statements = {}
-for name in ("MMSE", "E-MMSE", "L-MMSE"):
-    excess, error = excess_gap(name)
+for name, (more, error) in others_gap.items():
     statements[
         f"At sigma = {shown:g}, the gap between test and training error of {name} exceeds that of LE-MMSE by more than "
-        f"three standard errors ({figures.plus_minus(excess, error)} gray levels)."
-    ] = excess > 3 * error
+        f"{SURE:g} standard errors ({figures.plus_minus(more, error)} gray levels)."
+    ] = is_sure(more, error)
+least = min(networks, key=lambda name: beyond_network[name][0] / beyond_network[name][1])
+statements[
+    f"At sigma = {low:g}, the gap of LE-MMSE exceeds that of every network by more than {SURE:g} standard errors "
+    f"({figures.plus_minus(*beyond_network[least])} gray levels for {least})."
+] = less
 statements |= {
     f"From sigma = {claimed_from:g} on, every network is nearer to LE-MMSE than to every other estimator and control "
     f"by more than {SURE:g} standard errors, on {split} images.": bool((part["margin"] > SURE * part["error"]).all())
