@@ -249,7 +249,7 @@ machine = describe(torch.device("cpu"))["cpu"]
 fewest, most = min(counts), max(counts)
 seconds_for = against_n[against_n["engine"] != BASELINE].set_index("count")["seconds"]
 rate_of = costs[costs["engine"] != BASELINE].set_index("family")["pairs_per_second"]
-show_answer(f"""Yes. On the machine that made this page ({machine}, {torch.get_num_threads()} threads), denoising one
+show_answer(f"""Yes. On the machine that made this page ({machine}; threads: {torch.get_num_threads()}), denoising one
 image of {size} x {size} pixels with {count} training images takes {figures.rounded(seconds, 2)} s. This is
 {rate / 1e9:.2f} billion pairs of patches a second, {slowest:.0f} to {fastest:.0f} times as many as a straightforward
 program computes. With $P = {max(patch_sizes)}$ it takes {slowdown:.1f} times as long as with $P = {min(patch_sizes)}$.

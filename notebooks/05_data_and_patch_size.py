@@ -51,7 +51,7 @@ network_patch_size: int = 5  # P of the networks
 network_size: str = "tiny"  # tiny (30,000 weights), small, medium, or paper (4 million weights)
 steps: int = 1000  # of training
 batch_size: int = 8  # images a step
-learning_rate: float = 2.0e-3  # at its highest
+learning_rate: float = 1.0e-2  # at its highest
 seed: int = 0  # of weights, training, noise and resampling
 strict: bool = True  # whether this chapter fails if the claim at its end does
 

@@ -340,7 +340,7 @@ for_unknowing = (
 small = table[table["sigma"] < claimed_from]
 below = ""
 if len(small) and small["margin"].min() < 0:
-    lowest = small.loc[small["margin"].idxmin()]
+    lowest = small.iloc[int(small["margin"].argmin())]
     below = f"""At less noise the margins fall to {figures.plus_minus(lowest["margin"], lowest["error"])} dB (the
     {lowest["network"]}, $\\sigma = {lowest["sigma"]:g}$): there the {lowest["control"]} is nearer. """
 show_answer(f"""{verdict} Over all levels the price is {percent(total)} % of the risk of the formula that knows, and it
