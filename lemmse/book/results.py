@@ -25,7 +25,7 @@ from lemmse.bench.table import read, speed_table
 from lemmse.book.chapter import show_figure, show_table
 from lemmse.book.notebooks import Project
 from lemmse.data.sets import DATASETS, is_here, load_images
-from lemmse.figures.lines import margin_lines
+from lemmse.figures.lines import problem_margin_lines
 from lemmse.figures.tables import plus_minus
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def show_campaign(root: Path | None = None) -> str:
     table = margin_table(results)
     if table.empty:
         return ""
-    table = _with_names(table)
+    table = _with_problems(table)
     records = [record for cell, _, record in read_cells(results) if cell.kind == "agreement"]
     _heading(
         "Evidence from longer trainings on independent images",
@@ -59,11 +59,12 @@ def show_campaign(root: Path | None = None) -> str:
         "this book is built.",
     )
     show_figure(
-        margin_lines(table[table["split"] == "test"]),
+        problem_margin_lines(table[table["split"] == "test"]),
         name="fig-campaign",
         caption="Committed, not computed in this build. Margins of the networks on test images, with their standard "
-        "errors. Above zero, the network is nearer to the formula than to every control.",
-        alt="Margins against sigma, one line with error bars for each network.",
+        "errors: a panel for each problem, a line for each architecture. Above zero, the network is nearer to the "
+        "formula than to every control.",
+        alt="Margins against sigma: a panel for each problem, in it a line with error bars for each architecture.",
     )
     show_table(
         _margins_as_text(table[table["split"] == "test"]),
@@ -211,23 +212,21 @@ def _heading(title: str, text: str) -> None:
     display(Markdown(f"## {title}\n\n{text}"))
 
 
-def _with_names(table: pd.DataFrame) -> pd.DataFrame:
-    """The margins with titles of the data, and names of networks that say what tells the cells apart."""
+def _with_problems(table: pd.DataFrame) -> pd.DataFrame:
+    """The margins with titles of the data, and a column problem: data, operator and, if several, patch size."""
     table = table.replace({"data": _TITLES})
-    name = table["data"] + ", N = " + table["count"].map("{:,}".format)
-    if table["operator"].nunique() > 1:
-        name += ", " + table["operator"]
-    name += ", " + table["network"]
+    problem = table["data"] + ", " + table["operator"]
     if table["patch_size"].nunique() > 1:
-        name += ", P = " + table["patch_size"].astype(str)
-    return table.assign(network=name)
+        problem += ", P = " + table["patch_size"].astype(str)
+    return table.assign(problem=problem)
 
 
 def _margins_as_text(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each cell of the campaign, one column for each noise level."""
     spread = [plus_minus(*pair) for pair in zip(table["margin"], table["error"], strict=True)]
-    wide = table.assign(text=spread).pivot(index="network", columns="sigma", values="text")
-    wide = wide.loc[list(dict.fromkeys(table["network"]))]
+    names = table["problem"] + ", N = " + table["count"].map("{:,}".format) + ", " + table["network"]
+    wide = table.assign(network=names, text=spread).pivot(index="network", columns="sigma", values="text")
+    wide = wide.loc[list(dict.fromkeys(names))]
     return wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
 
 
@@ -245,8 +244,9 @@ def _campaign_says(table: pd.DataFrame) -> str:
         least = inside.loc[inside["margin"].idxmin()]
         margin = plus_minus(least["margin"], least["error"])
         starts.append(f"{operator}, $\\sigma = {start:g}$ (by {margin} dB or more)")
+    count = len(test[["problem", "network"]].drop_duplicates())
     sentences = [
-        f"There are {test['network'].nunique()} networks that were trained for longer on independent images of "
+        f"There are {count} networks that were trained for longer on independent images of "
         f"{images} ([table](#tab-campaign)). From these noise levels on they are nearer to the formula than to every "
         f"control, on test images: {'; '.join(starts)}."
     ]

@@ -83,18 +83,35 @@ def margin_lines(table: pd.DataFrame) -> Figure:
         The margin in dB against sigma. Above the line at zero a network is nearest to the formula, below it to a
         control.
     """
-    splits, networks = list(dict.fromkeys(table["split"])), list(dict.fromkeys(table["network"]))
-    figure, axes = new_figure(1, len(splits), 3.1 * len(splits), 3.7, sharey=True)
-    for axis, split in zip(axes[0], splits, strict=True):
+    return _margin_panels(table, "split", "{} images", 2)
+
+
+def problem_margin_lines(table: pd.DataFrame) -> Figure:
+    """`margin_lines` with a panel for each problem, for a table of `margins.margins` that has a column of that name."""
+    return _margin_panels(table, "problem", "{}", 3)
+
+
+def _margin_panels(table: pd.DataFrame, by: str, title: str, columns: int) -> Figure:
+    """Margins with their standard errors: a panel for each value of the column `by`, a line for each network."""
+    panels, networks = list(dict.fromkeys(table[by])), list(dict.fromkeys(table["network"]))
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = new_figure(rows, columns, (3.1 if columns < 3 else 2.2) * columns, 3.1 * rows + 0.6, sharey=True)
+    places = [axis for row in axes for axis in row]
+    for axis, panel in zip(places, panels, strict=False):
         axis.axhline(0, color="#444444", linewidth=1)
         for turn, network in enumerate(networks):
-            part = table[(table["split"] == split) & (table["network"] == network)]
+            part = table[(table[by] == panel) & (table["network"] == network)]
             aside = 1 + 0.04 * (turn - (len(networks) - 1) / 2)  # so that the bars do not hide each other
             look = style(network, turn) | {"label": network, "markersize": 5, "capsize": 2}
-            axis.errorbar(part["sigma"] * aside, part["margin"], part["error"], **look)
-        axis.set_title(f"{split} images")
+            if len(part):
+                axis.errorbar(part["sigma"] * aside, part["margin"], part["error"], **look)
+        axis.set_title(title.format(panel), fontsize=None if columns < 3 else 9)
         sigma_axis(axis, table["sigma"])
-    axes[0][0].set_ylabel("margin over the nearest control (dB)")
+    for axis in places[len(panels) :]:
+        axis.set_visible(False)
+    for row in axes:
+        row[0].set_ylabel("margin over the nearest control (dB)")
     legend_below(figure)
     return figure
 
