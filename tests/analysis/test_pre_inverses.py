@@ -198,7 +198,7 @@ def test_figures_of_inputs(behind):
     maps = figures.competitors(competitions([HOLE], 11, 3, seed=0))
     assert len(maps.axes) == 4
     squares = figures.covariances({"a": torch.eye(9).double(), "b": 4 * torch.eye(4).double()})
-    assert [axis.get_xlabel() for axis in squares.axes[:2]] == ["1.0 sigma; ratio 1.0", "2.0 sigma; ratio 1.0"]
+    assert [axis.get_xlabel() for axis in squares.axes[:2]] == ["1 sigma; ratio 1", "2 sigma; ratio 1"]
     rows = side_by_side({"hole": behind}, X[:1], 0.2, generator=generator())
     assert list(rows) == ["hole\npseudo-inverse"]
     row = rows["hole\npseudo-inverse"]
