@@ -403,8 +403,8 @@ def operator_margins(name):
     return margins(distances, [everywhere], rivals, generator=generator)
 
 
-behind_operators = OPERATORS[1:]
-tables = [operator_margins(name).assign(operator=name) for name in behind_operators]
+rest = OPERATORS[1:]
+tables = [operator_margins(name).assign(operator=name) for name in rest]
 by_operator = pd.concat(tables, ignore_index=True)
 
 # %% tags=["hide-input"]
@@ -434,7 +434,7 @@ if start is not None:
     control does, on images that they were trained on and on photographs of which they saw no part."""
 at_most_noise = leads.xs(max(sigmas), level="sigma")
 sets_say = "; ".join(f"{name}, {figures.plus_minus(*row)}" for name, row in at_most_noise.iterrows())
-operators = ", ".join(behind_operators)
+operators = ", ".join(rest)
 show_answer(f"""{verdict} {margin_sentence(margin_table)} The controls are the measurement, the affine filter, the
 formula for P = {" and ".join(str(P) for P in half_and_double(patch_size))} and of {few} images, and non-local means.
 Behind the other operators ({operators}), where the formula for other P is not among the controls, {everywhere} has a

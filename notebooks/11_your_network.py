@@ -334,7 +334,8 @@ guessing = BlindMMSE(formula, guessed)(y_pieces[:1])
 telling = formula(y_pieces[:1], shown)
 price = float(psnr(guessing, telling))
 restored = networks["blind"](y_pieces[:1], shown)
-to_guessing, to_telling = (float(psnr(restored, other)) for other in (guessing, telling))
+to_guessing = float(psnr(restored, guessing))
+to_telling = float(psnr(restored, telling))
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 Markdown(f"""On a piece of the photograph, the formula that has to guess $\\sigma$ among {len(guessed)} levels agrees to

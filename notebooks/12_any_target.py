@@ -228,7 +228,7 @@ show_table(
 # is the color image. The formula takes the gray images as keys and the color images as values, and the network is
 # trained on the same pairs. There are three kinds of controls. *Tinted gray* knows that photographs have a tint, and
 # nothing else: it is the gray estimate of the formula, with the one line for each color that fits best on the training
-# images. The *affine filter* is the best affine map from a noisy gray patch to a color. The others are the same formula
+# images. The *affine filter* is the best affine map from a gray patch to a color. The others are the same formula
 # with windows of half and of double the radius.
 
 # %%
@@ -270,7 +270,7 @@ with_colors = centered.T @ tint / len(patches)
 
 
 def affine_filter(y, sigma):
-    """The control: the best affine map from a noisy gray patch to a color."""
+    """The control: the best affine map from a gray patch to a color."""
     noisy = covariance + sigma**2 * torch.eye(len(covariance))
     weights = torch.linalg.solve(noisy, with_colors)
     seen = extract_patches(y.double(), P)[:, 0] - patch_mean
