@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from lemmse.book.parameters import read_parameters
-from lemmse.data.sets import is_here
+from lemmse.data.sets import DATASETS, is_here
 from tests.conftest import PROJECT
 
 ROOT = PROJECT.root
@@ -112,8 +112,7 @@ def test_every_other_command_is_run_somewhere():
 @pytest.mark.timeout(3000)  # some fifty runs, two at a time
 def test_every_run_of_the_pages_is_written(checkout):
     """With a changed parameter a claim may fail; it is reported, the notebook is written, and the exit code is 0."""
-    possible = [c for c in RUNS if "fashion_mnist" not in c or is_here("fashion_mnist")]
-    possible = [c for c in possible if "cifar10" not in c or is_here("cifar10")]
+    possible = [c for c in RUNS if all(is_here(name) for name in DATASETS if name in shlex.split(c))]
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda command: run(at_smoke(command, checkout), checkout), possible))
     failed = {c: r.stderr[-600:] for c, r in zip(possible, results, strict=True) if r.returncode}
