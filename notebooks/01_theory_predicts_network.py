@@ -385,11 +385,7 @@ def operator_margins(name):
     formula = LocalEquivariantMMSE(images, A, patch_size=patch_size)
     shorter = replace(training, steps=operator_steps)
     network = shorter.network(everywhere, images, A, patch_size=patch_size)
-    rivals = {
-        control: restorer
-        for control, restorer in controls(formula, few=few).items()
-        if not control.startswith("formula, P")
-    }
+    rivals = controls(formula, few=few, patch_sizes=[])
     solvers = {everywhere: network, FORMULA: formula, **rivals}
     test, photos = {"test": clean["test"]}, {"test": sources["test"]}
     distances = compare(

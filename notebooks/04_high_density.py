@@ -60,7 +60,7 @@ import torch
 from IPython.display import Markdown
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.controls import controls, half_and_double, patch_size_control
+from lemmse.analysis.controls import controls, half_and_double
 from lemmse.analysis.evaluate import formula_error
 from lemmse.analysis.experiment import Training, evaluation_images
 from lemmse.analysis.margins import SURE
@@ -116,10 +116,8 @@ networks = training.networks(
 # Where a network is nearer to a control than to the formula, the formula does not explain it.
 
 # %%
-rivals = controls(formula, few=few)
-for other_size in half_and_double(patch_size):
-    if other_size > patch_size:
-        del rivals[patch_size_control(other_size)]
+half = [P for P in half_and_double(patch_size) if patch_size > P]
+rivals = controls(formula, few=few, patch_sizes=half)
 
 # %%
 tables = []

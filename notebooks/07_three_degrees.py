@@ -171,10 +171,8 @@ show_figure(
 # images, and non-local means. LE-MMSE of a larger window is left out, because of the time that it takes.
 
 # %%
-rivals = controls(formulas["LE-MMSE"], few=few)
-for other_size in half_and_double(patch_size):
-    if other_size > patch_size:
-        del rivals[patch_size_control(other_size)]
+half = [P for P in half_and_double(patch_size) if patch_size > P]
+rivals = controls(formulas["LE-MMSE"], few=few, patch_sizes=half)
 everyone = formulas | networks | rivals
 distances = compare(
     everyone,
@@ -364,7 +362,7 @@ margin_table = margins(
 start = sure_from(margin_table)
 
 # %% tags=["hide-input"]
-smaller = [name for name in rivals if name.startswith("formula, P")]
+smaller = [patch_size_control(P) for P in half]
 resembled = distances[distances["one"].isin(list(networks))]
 resembled = resembled[resembled["other"].isin([*formulas, AFFINE, *smaller])]
 show_figure(

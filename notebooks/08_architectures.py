@@ -64,7 +64,7 @@ import torch
 from IPython.display import Markdown
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.controls import AFFINE, controls, half_and_double, patch_size_control
+from lemmse.analysis.controls import AFFINE, controls, half_and_double
 from lemmse.analysis.evaluate import FORMULA, TRUTH, compare, formula_error
 from lemmse.analysis.experiment import Training, evaluation_images, trainings
 from lemmse.analysis.margins import SURE, margins, sure_from
@@ -114,10 +114,8 @@ networks = training.networks(
 # that it takes. Test images come from photographs of which no network saw any part.
 
 # %%
-rivals = controls(formula, few=few)
-for other_size in half_and_double(patch_size):
-    if other_size > patch_size:
-        del rivals[patch_size_control(other_size)]
+half = [P for P in half_and_double(patch_size) if patch_size > P]
+rivals = controls(formula, few=few, patch_sizes=half)
 everyone = networks | {FORMULA: formula} | rivals
 distances = compare(
     everyone,

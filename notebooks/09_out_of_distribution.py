@@ -67,7 +67,7 @@ import torch
 from IPython.display import Markdown
 
 from lemmse import Denoising, LocalEquivariantMMSE, figures, load_images
-from lemmse.analysis.controls import AFFINE, controls, half_and_double, patch_size_control
+from lemmse.analysis.controls import AFFINE, controls, half_and_double
 from lemmse.analysis.evaluate import FORMULA, TRUTH, compare, formula_error, restore_one
 from lemmse.analysis.experiment import Training
 from lemmse.analysis.margins import SURE, margins, sure_from
@@ -144,10 +144,8 @@ show_figure(
 # larger window is left out, because of the time that it takes.
 
 # %%
-rivals = controls(formula, few=few)
-for other_size in half_and_double(patch_size):
-    if other_size > patch_size:
-        del rivals[patch_size_control(other_size)]
+half = [P for P in half_and_double(patch_size) if patch_size > P]
+rivals = controls(formula, few=few, patch_sizes=half)
 pictures = {
     "home": image_groups(data, split="test", **shape),
     "textures": [number % 3 for number in range(tested)],

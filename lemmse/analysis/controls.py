@@ -17,7 +17,7 @@ distribution that counts there, and not which images were drawn from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -94,6 +94,7 @@ def controls(
     formula: LocalEquivariantMMSE,
     *,
     few: int | None = 100,
+    patch_sizes: Iterable[int] | None = None,
     other_images: Tensor | None = None,
     another_set: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Restorer]:
@@ -102,6 +103,7 @@ def controls(
     Args:
         formula: the LE-MMSE estimator, its images in memory.
         few: how many images the formula of few images has; left out if None, or if there are not more than that.
+        patch_sizes: odd, those of the formula of other patch sizes; None for those of half and of twice the radius.
         other_images: (N, C, H, W), images of the same distribution that were not trained on; left out if None.
         another_set: images of another kind by the name of their set; left out if None.
 
@@ -120,7 +122,7 @@ def controls(
     """
     images = images_in_memory(formula)
     chosen: dict[str, Restorer] = {MEASUREMENT: _Measurement(formula), AFFINE: affine_beside(formula)}
-    for patch_size in half_and_double(formula.patch_size):
+    for patch_size in half_and_double(formula.patch_size) if patch_sizes is None else patch_sizes:
         chosen[patch_size_control(patch_size)] = with_patch_size(formula, patch_size)
     if few is not None and check_count(few, "few") < len(images):
         chosen[f"formula of {few:,} images"] = with_images(formula, images[:few])

@@ -15,6 +15,7 @@ from lemmse.analysis.controls import (
     NonLocalMeans,
     controls,
     half_and_double,
+    patch_size_control,
 )
 from lemmse.analysis.evaluate import compare
 from lemmse.analysis.margins import margin_gains, margin_sentence, margins, mean_margins, sure_from
@@ -212,3 +213,11 @@ def test_margins_of_a_comparison():
     (row,) = margins(frame, ["net"], chosen, generator=seeded()).itertuples()
     assert row.to_formula == pytest.approx(80, abs=0.01)
     assert row.margin > 3 * row.error
+
+
+def test_other_patch_sizes_may_be_chosen():
+    images = random_images(4, 1, 9, 8, torch.float32)
+    formula = lemmse.LocalEquivariantMMSE(images, lemmse.Denoising(), patch_size=5)
+    for chosen, expected in ((None, [3, 9]), ([3], [3]), ([], [])):
+        names = [name for name in controls(formula, patch_sizes=chosen) if name.startswith("formula, P")]
+        assert names == [patch_size_control(patch_size) for patch_size in expected]
