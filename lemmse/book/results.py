@@ -261,8 +261,8 @@ def _campaign_says(table: pd.DataFrame) -> str:
     if not to_others.empty:
         apart = (to_others["to_formula"] - to_others["to_other_images"]).abs().max()
         sentences.append(
-            f"At $\\sigma = {most:g}$ the formula of as many other images of the same set is as near to them, to "
-            f"{apart:.1f} dB: the distribution of the images counts there, and not which of them were drawn."
+            f"At $\\sigma = {most:g}$ the formula of as many other images of the same set is as near, to {apart:.1f} "
+            f"dB, to the {len(to_others)} of these networks for which it was computed."
         )
     return " ".join(sentences)
 
