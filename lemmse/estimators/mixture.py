@@ -6,6 +6,7 @@ up to the `Features` of the estimator, how it is summed up to the engine that se
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import repeat
@@ -38,7 +39,7 @@ from lemmse.physics.operators import Denoising, Physics, check_gaussian
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
 _ROWS = 1 << 16  # query pixels in flight
-_NUMBERS = 1 << 22  # features of queries times training images in flight
+_NUMBERS = 1 << 22  # held at once for the training images of a block
 _CHANNELS = 8  # of the targets, in as many rows
 _SOURCES = 1 << 27  # sources of all query pixels: each takes 28 to 32 bytes
 
@@ -264,7 +265,8 @@ class MixtureEstimator(nn.Module):
         z, (rows, channels) = self._query(y), features.state_shape
         queries, scale = features.compared(z, sigma)
         state = SoftmaxState.empty((len(sigma), rows), channels, top_k, self.device)
-        held = queries[0].numel() * (1 if engine.streams else len(sigma))
+        image = self.z_channels * math.prod(self.features.sides)
+        held = image if engine.streams else queries[0].numel() * len(sigma)  # for each training image of a block
         whole = self._unchanged and engine.in_place  # nothing is made of a batch: no need to split it
         chunk = self.chunk_size or (None if whole else max(1, _NUMBERS // max(1, held)))
         most = min((size for size in (chunk, self._targets.most) if size), default=None)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lemmse
-from lemmse.estimators import reference
+from lemmse.engines.cpu import box
+from lemmse.estimators import mixture, reference
 from tests.conftest import random_images
 from tests.estimators.test_as_modules import KINDS, MASK, SETTINGS, X, every_kind, every_setting, make, measure
 
@@ -63,6 +64,22 @@ def test_sums_of_large_queries_merge_over_shards():
         torch.testing.assert_close(getattr(merged, name), value, rtol=1e-9, atol=1e-9)
     with pytest.raises(ValueError, match="same queries"):
         a.partial(y, 0.2).merge(b.partial(y.transpose(2, 3), 0.2))
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (64, 40)])
+def test_a_compiled_engine_takes_as_many_training_images_at_once_for_a_large_query(monkeypatch, sides):
+    """Its memory does not grow with the pairs, and small blocks would cost time."""
+    blocks, accumulate = [], box.accumulate
+
+    def counted(state, queries, keys, *rest, **options):
+        blocks.append(len(keys))
+        return accumulate(state, queries, keys, *rest, **options)
+
+    monkeypatch.setattr(box, "accumulate", counted)
+    monkeypatch.setattr(mixture, "_NUMBERS", 6 * 8 * 8)
+    x, y = random_images(15, 1, 8, 8), random_images(2, 1, *sides, seed=1)
+    lemmse.LocalEquivariantMMSE(x, DENOISE, patch_size=3, engine="numba")(y, 0.2)
+    assert blocks == [6, 6, 3]
 
 
 @pytest.mark.parametrize("kind", ["EquivariantMMSE", "MMSE"])
