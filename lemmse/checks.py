@@ -73,13 +73,12 @@ def check_positive(value: float, what: str) -> float:
     return float(value)
 
 
-def check_positive_numbers(values: Sequence[float] | Tensor, name: str) -> list[float]:
-    """Return `values` as floats if they are a list of at least one finite and positive number."""
-    from torch import Tensor
-
-    if not isinstance(values, (Sequence, Tensor)) or isinstance(values, (str, bytes)) or not len(values):
-        raise ValueError(f"{name} must be a list of at least one number, got {shown(values)}")
-    numbers = values.tolist() if isinstance(values, Tensor) else values
+def check_positive_numbers(values: Sequence[float] | Tensor, name: str, minimum: int = 1) -> list[float]:
+    """Return `values` as floats if they are a list, or an array, of at least `minimum` finite and positive numbers."""
+    numbers = values.tolist() if hasattr(values, "tolist") else values
+    if not isinstance(numbers, Sequence) or isinstance(numbers, (str, bytes)) or len(numbers) < minimum:
+        many = "numbers" if minimum == 0 else "at least one number"
+        raise ValueError(f"{name} must be a list of {many}, got {shown(values)}")
     return [check_positive(value, f"each of {name}") for value in numbers]
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lemmse.analysis.evaluate import Restorer, images_in_memory
 from lemmse.analysis.second_moments import affine_beside
-from lemmse.checks import check_count
+from lemmse.checks import check_batch, check_count, shown
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.physics.operators import Denoising
 
@@ -120,19 +120,35 @@ def controls(
         >>> list(controls(formula, few=2))  # doctest: +NORMALIZE_WHITESPACE
         ['measurement', 'affine filter', 'formula, P = 1', 'formula, P = 5', 'formula of 2 images', 'non-local means']
     """
+    if not isinstance(formula, LocalEquivariantMMSE):
+        raise ValueError(f"formula must be LocalEquivariantMMSE, got {type(formula).__name__}")
     images = images_in_memory(formula)
+    if patch_sizes is not None and not isinstance(patch_sizes, Iterable):
+        raise ValueError(f"patch_sizes must be a list of odd numbers, got {shown(patch_sizes)}")
+    if another_set is not None and not isinstance(another_set, Mapping):
+        raise ValueError(f"another_set must be a dictionary of images by name, got {shown(another_set)}")
     chosen: dict[str, Restorer] = {MEASUREMENT: _Measurement(formula), AFFINE: affine_beside(formula)}
     for patch_size in half_and_double(formula.patch_size) if patch_sizes is None else patch_sizes:
         chosen[patch_size_control(patch_size)] = with_patch_size(formula, patch_size)
     if few is not None and check_count(few, "few") < len(images):
-        chosen[f"formula of {few:,} images"] = with_images(formula, images[:few])
+        chosen[f"formula of {few:,} {'image' if few == 1 else 'images'}"] = with_images(formula, images[:few])
     if other_images is not None:
-        chosen[OTHER_IMAGES] = with_images(formula, other_images)
+        chosen[OTHER_IMAGES] = with_images(formula, _of_channels(other_images, "other_images", formula))
     for name, others in (another_set or {}).items():
-        chosen[f"formula of {name}"] = with_images(formula, others)
+        control = f"formula of {name}"
+        if control == OTHER_IMAGES or control in chosen:
+            raise ValueError(f"another_set must not use the name of another control, got {shown(name)}")
+        chosen[control] = with_images(formula, _of_channels(others, f"another_set[{name!r}]", formula))
     if isinstance(formula.physics, Denoising):
         chosen[NON_LOCAL_MEANS] = NonLocalMeans(formula.patch_size)
     return chosen
+
+
+def _of_channels(images: Tensor, name: str, formula: LocalEquivariantMMSE) -> Tensor:
+    """Images for another formula, checked to have as many channels as those of this one."""
+    if check_batch(images, name).shape[1] != formula.shape[0]:
+        raise ValueError(f"{name} must have {formula.shape[0]} channels, as the images have, got {images.shape[1]}")
+    return images
 
 
 class _Measurement:

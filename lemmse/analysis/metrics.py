@@ -11,9 +11,9 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """PSNR of each image of a against the same image of b, peak 1, values not clipped.
+    """Return the PSNR of each image of a against the same image of b, `-10 log10 mean (a - b)^2`, for a peak of 1.
 
-    It is `-10 log10 mean (a - b)^2`, the mean over channels and pixels, computed in float64.
+    The mean is over channels and pixels, computed in float64, and values are not clipped.
 
     Args:
         a: (Q, C, H, W), finite, of a floating dtype. Divide 8-bit images by 255 first.
@@ -24,6 +24,8 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
     Raises:
         ValueError: for other shapes, integer, complex, and non-finite values.
+
+    Source: the usual definition, for images in [0, 1].
 
     Example:
         >>> import torch

@@ -12,15 +12,19 @@ MMSE brings back training images, E-MMSE their translations, LE-MMSE patchworks 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Real
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_count, check_positive
+from lemmse.checks import check_count, check_generator, check_positive_numbers, shown
 from lemmse.files import write_atomically
+from lemmse.networks.calling import checked
+from lemmse.physics.operators import Denoising
 
 Denoiser = Callable[[Tensor, float], Tensor]
 
@@ -78,8 +82,15 @@ def sample(
     levels = _falling(sigmas)
     channels, height, width = _shape_of(est, shape)
     dtype, device = _place_of(est)
-    if not isinstance(generator, torch.Generator):
-        raise ValueError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    check_generator(generator, optional=False)
+    if isinstance(mean, bool) or not isinstance(mean, Real) or not math.isfinite(mean):
+        raise ValueError(f"mean must be a finite number, got {shown(mean)}")
+    physics = getattr(est, "physics", None)
+    if physics is not None and not isinstance(physics, Denoising):
+        raise ValueError(f"est must be an estimator of Denoising, got one of {type(physics).__name__}")
+    if getattr(est, "noise", "gaussian") != "gaussian":
+        raise ValueError(f"est must be an estimator for Gaussian noise, got noise {est.noise!r}")
+    denoise = checked(est)
     noise = torch.randn((count, channels, height, width), generator=generator, dtype=dtype, device=generator.device).to(
         device
     )
@@ -90,9 +101,9 @@ def sample(
     for sigma, following in tqdm(
         steps[done:], initial=done, total=len(steps), desc="from noise to images", disable=not progress
     ):
-        x_hat = est(x, sigma)
+        x_hat = denoise(x, sigma)
         if x_hat.shape != x.shape:
-            raise ValueError(f"the denoiser must keep the shape {tuple(x.shape)}, but returned {tuple(x_hat.shape)}")
+            raise ValueError(f"net must return {channels} channels, as its input has, got {x_hat.shape[1]}")
         x = x_hat + (following / sigma) * (x - x_hat)
         done += 1
         saved.save(done, x)
@@ -102,9 +113,7 @@ def sample(
 
 def _falling(sigmas: Sequence[float]) -> list[float]:
     """The noise levels, if they are positive and fall."""
-    if isinstance(sigmas, (int, float)) or not len(sigmas):
-        raise ValueError(f"sigmas must be a list of at least one noise level, got {sigmas!r}")
-    levels = [check_positive(float(sigma), "each of sigmas") for sigma in sigmas]
+    levels = check_positive_numbers(sigmas, "sigmas")
     for before, after in pairwise(levels):
         if after >= before:
             raise ValueError(f"sigmas must fall from step to step, got {before:g} before {after:g}")
@@ -115,8 +124,8 @@ def _shape_of(est: Denoiser, shape: tuple[int, int, int] | None) -> tuple[int, i
     known = shape if shape is not None else getattr(est, "shape", None)
     if known is None:
         raise ValueError("shape must be given as (C, H, W): this denoiser does not know the size of its images")
-    if len(known) != 3:
-        raise ValueError(f"shape must be (C, H, W), got {tuple(known)}")
+    if not isinstance(known, (tuple, list)) or len(known) != 3:
+        raise ValueError(f"shape must be (C, H, W), got {shown(known)}")
     channels, height, width = (check_count(n, "each of shape") for n in known)
     return channels, height, width
 

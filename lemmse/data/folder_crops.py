@@ -51,11 +51,16 @@ def load_folder_crops(
                 whole[name] = image
             if count is not None and len(whole) == count:
                 break
+    cut = Crops(whole, size)
+    if not cut.places:
+        raise ValueError(
+            f"no crop of {size} x {size} pixels of the {split} images of {str(path)!r} fits and shows more than a flat "
+            "area: choose a smaller size"
+        )
     if small:
         warn_once(
             f"too small {path} {split} {size}",
             f"{len(small)} images of {str(path)!r} are smaller than {size} x {size} and give no crop, as {small[0]!r}",
         )
-    cut = Crops(whole, size)
     count = checked_count(count, len(cut.places), f"{str(path)!r} ({split}, crops of {size} pixels)")
     return cut.images(count), cut.names[:count]

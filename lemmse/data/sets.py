@@ -101,7 +101,7 @@ def load_images(
     channels: int | None = None,
     crops: bool = False,
 ) -> Tensor:
-    """The first `count` images of a split of a set, a folder, a zip or a `torch.utils.data.Dataset`.
+    """Load the first `count` images of a split of a set, a folder, a zip or a `torch.utils.data.Dataset`.
 
     The order is fixed, so a smaller count gives a prefix of a larger one.
 
@@ -128,6 +128,9 @@ def load_images(
     Raises:
         ValueError: for an unknown name, a bad number, more images than there are, a broken file, or a download that
             fails.
+
+    Source: `lemmse.data.photographs` names the source and license of each photograph; every other named set has a
+    module in `lemmse.data`.
 
     Example:
         >>> load_images("photos", count=4, size=28, channels=1).shape

@@ -43,6 +43,8 @@ _running: ContextVar[_Pass | None] = ContextVar("running", default=None)
 def progress_bars(shown: bool | None) -> None:
     """Say whether passes of estimators that take longer than some seconds show a bar with the time that is left.
 
+    The setting holds for the whole process.
+
     Args:
         shown: True or False; None, the default of the library, shows bars on a terminal and nowhere else.
 

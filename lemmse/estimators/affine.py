@@ -189,10 +189,11 @@ class _AffineMap:
 
 
 class AffineMMSE(nn.Module):
-    r"""The best affine map of the P x P patch: $\hat x = \bar u + c^\top (C + \sigma^2 S)^+ (v - \bar v)$ at any sigma.
+    r"""AffineMMSE is the best affine map of a P x P patch, $\hat x = \bar u + c^\top (C + \sigma^2 S)^+ (v - \bar v)$.
 
     It is the minimizer of `E |phi(B y) - x|^2` over the maps phi that are local, commute with translations (within a
-    stratum where the mask tells positions apart), and are affine: what second moments alone say.
+    stratum where the mask tells positions apart), and are affine: what second moments alone say. It serves any sigma:
+    `affine(y, sigma)` gives the estimates (Q, C, H, W) for measurements y.
 
     Args:
         images: (N, C, H, W) tensor in [0, 1], float32 or float64, which sets dtype and device, or a re-iterable of
@@ -205,7 +206,8 @@ class AffineMMSE(nn.Module):
         rtol: singular values of A below rtol of the largest count as zero in "pinv".
 
     Raises:
-        ValueError: for bad input.
+        ValueError: for images that are no finite batches, for a value that an option does not take, and for a physics
+            that does not fit the images or B.
 
     Source: the Wiener filter, restricted to a window, with second moments from the data set.
 

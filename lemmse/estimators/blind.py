@@ -20,15 +20,21 @@ from lemmse.estimators.mixture import MixtureEstimator
 
 
 class BlindMMSE(nn.Module):
-    """`x_hat(y) = sum_s w_s x_hat_s(y)`, `w_s ~ pi_s p_s(y)`: an estimator that has to guess the noise level.
+    """BlindMMSE has to guess the noise level, `x_hat(y) = sum_s w_s x_hat_s(y)`, `w_s ~ pi_s p_s(y)`.
+
+    `blind(y)` gives the estimates (Q, C, H, W) for measurements y. Here p_s is the density of the noisy patch at the
+    level sigma_s, and x_hat_s the estimator that knows this level.
 
     Args:
         estimator: LE-MMSE (which guesses it from each patch), E-MMSE or MMSE (from the whole image).
-        sigmas: the noise levels that occur.
-        weights: their probabilities up to a factor, equal ones without.
+        sigmas: the noise levels sigma_s that occur, positive, in units of the image range.
+        weights: their probabilities pi_s up to a factor, positive, one for each level; equal ones without.
 
     Raises:
-        ValueError: for bad input.
+        ValueError: for what is none of these estimators, and for sigmas or weights that are not positive or differ in
+            number.
+
+    Source: the head of this module; the posterior mean where the noise level is drawn as well.
 
     Example:
         >>> import torch, lemmse

@@ -17,13 +17,25 @@ from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, Diag
 
 
 class EquivariantMMSE(MixtureEstimator):
-    """E-MMSE: `x_hat = sum_{i,g} T_g^-1 x_i w_{i,g}`, `w_{i,g} ~ g(T_g B y; B A x_i, sigma^2 B B^T)`, g a translation.
+    """E-MMSE is the best map that commutes with translations T_g, `x_hat = sum_{i,g} T_g^-1 x_i w_{i,g}`.
 
-    Arguments as for `LocalEquivariantMMSE`, without patch_size and padding. The engine is "correlation", or "position"
-    for a matrix, where the estimator is computed as the LE-MMSE of a patch that covers the image.
+    The weights are `w_{i,g} ~ g(T_g B y; B A x_i, sigma^2 B B^T)`, g a translation. For a matrix B the estimator is
+    computed as the LE-MMSE of a patch that covers the image. Arguments as for `LocalEquivariantMMSE`, without
+    patch_size, padding, noise and background.
+
+    Args:
+        images: the data set, a (N, C, H, W) tensor in [0, 1], float32 or float64, or a re-iterable of such batches, a
+            DataLoader or a Dataset.
+        physics: the forward operator A.
+        pre_inverse: B, "identity" (physics-agnostic), "pinv", "tikhonov" or "adjoint".
+        tikhonov_lambda: lambda of "tikhonov", positive.
+        rtol: singular values of A below rtol of the largest count as zero in "pinv", between 0 and 1.
+        targets: what is estimated in place of x, (N, K, H, W), or a function of a batch of clean images.
+        engine: "auto", which takes "correlation", or "position" for a matrix.
+        chunk_size: training images in a block, which bounds the memory.
 
     Raises:
-        ValueError: for bad input.
+        ValueError: as `LocalEquivariantMMSE` does.
 
     Source: arXiv 2601.10334.
 

@@ -35,7 +35,10 @@ from lemmse.physics.preinverse import (
 
 
 class LocalEquivariantMMSE(MixtureEstimator):
-    """LE-MMSE: `x_hat[c, m] = sum_{i,k} x_i[c, k] w_{i,k}(Pi_m B y)`, the best network of receptive field P.
+    """LE-MMSE is the best network of receptive field P, `x_hat[c, m] = sum_{i,k} x_i[c, k] w_{i,k}(Pi_m B y)`.
+
+    `estimator(y, sigma)` gives the estimates (Q, C, H, W) for measurements y, or (Q, K, H, W) where targets are given.
+    `estimator.posterior(y, sigma)` gives a `Posterior`.
 
     Args:
         images: the data set, a (N, C, H, W) tensor in [0, 1], float32 or float64, which sets dtype and device, or a
@@ -46,8 +49,8 @@ class LocalEquivariantMMSE(MixtureEstimator):
         pre_inverse: B, "identity" (physics-agnostic), "pinv", "tikhonov" or "adjoint".
         padding: "circular", or "zeros" with the identity: then the border is seen, and only positions with the same
             border pattern compete.
-        tikhonov_lambda: lambda of "tikhonov".
-        rtol: singular values of A below rtol of the largest count as zero in "pinv".
+        tikhonov_lambda: lambda of "tikhonov", positive.
+        rtol: singular values of A below rtol of the largest count as zero in "pinv", between 0 and 1.
         targets: what is estimated in place of x: (N, K, H, W), one target for each image, or a function that makes them
             of a batch of clean images. They are on the scale of pixels: float32 is exact for values of order 1. Sums
             take 8 to 32 of the K channels at a time.
@@ -55,12 +58,13 @@ class LocalEquivariantMMSE(MixtureEstimator):
             (counts, which may be fractional); "gamma", speckle of mean A x; or "bernoulli", ones with the probability
             A x. The noise level that the estimator is called with is then the rate, the number of looks, or ignored.
         background: b, the mean count of the background per unit rate, for "poisson".
-        engine: "auto" takes the first of these that serves: "numba" (CPU, float32), "triton" (CUDA, float32), "torch"
-            for masks and the identity; "mixed" (CPU, float32), "gemm" for a circulant B; "position" for a matrix.
+        engine: "auto" takes the first of these that serves: "numba" (CPU), "triton" (CUDA, float32), "torch" for masks
+            and the identity; "mixed" (CPU), "gemm" for a circulant B; "position" for a matrix.
         chunk_size: training images in a block, which bounds the memory.
 
     Raises:
-        ValueError: for bad input.
+        ValueError: for images or targets that are no finite batches, for a value that an option does not take, for a
+            physics that does not fit the images or B, and for an engine that cannot serve.
 
     With Gaussian noise and the identity, sigma may also be a map (Q, 1, H, W) for each query, which the network is
     given and whose law translations do not change: all positions compete.

@@ -10,13 +10,23 @@ from lemmse.estimators.whole_images import WholeImageFeatures
 
 
 class MMSE(MixtureEstimator):
-    """MMSE: `sum_i x_i w_i`, `w_i ~ g(B y; B A x_i, sigma^2 B B^T)`, the posterior mean: it memorizes.
+    """MMSE is the posterior mean, `x_hat = sum_i x_i w_i`, `w_i ~ g(B y; B A x_i, sigma^2 B B^T)`: it memorizes.
 
-    Arguments as for `LocalEquivariantMMSE`, without patch_size and padding; engines are "direct" (CPU, float32) and
-    "gemm".
+    Arguments as for `LocalEquivariantMMSE`, without patch_size, padding, noise and background.
+
+    Args:
+        images: the data set, a (N, C, H, W) tensor in [0, 1], float32 or float64, or a re-iterable of such batches, a
+            DataLoader or a Dataset.
+        physics: the forward operator A.
+        pre_inverse: B, "identity" (physics-agnostic), "pinv", "tikhonov" or "adjoint".
+        tikhonov_lambda: lambda of "tikhonov", positive.
+        rtol: singular values of A below rtol of the largest count as zero in "pinv", between 0 and 1.
+        targets: what is estimated in place of x, (N, K, H, W), or a function of a batch of clean images.
+        engine: "auto", which takes the first of "direct" (CPU) and "gemm" that serves.
+        chunk_size: training images in a block, which bounds the memory.
 
     Raises:
-        ValueError: for bad input.
+        ValueError: as `LocalEquivariantMMSE` does.
 
     Source: arXiv 2601.10334.
 

@@ -83,9 +83,10 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
             super().for_queries(sides)
         least = min(*sides, *shape[1:])
         if patch_size > least:
+            odd = least - (least + 1) % 2
             raise ValueError(
-                f"y must be of the shape of the images, {shape[1]} x {shape[2]} pixels, or patch_size at most {least} "
-                f"to answer {sides[0]} x {sides[1]} pixels, got patch_size {shown(patch_size)}"
+                f"patch_size must be at most {odd} where images have {shape[1]} x {shape[2]} pixels and measurements "
+                f"{sides[0]} x {sides[1]}, got {shown(patch_size)}"
             )
         return PixelFeatures(*self._given, query_sides=sides)
 

@@ -16,18 +16,18 @@ from lemmse.estimators.posterior import Posterior
 
 
 def stein_error(y: Tensor, posterior: Posterior, sigma: float | Tensor) -> Tensor:
-    """The unbiased estimate of the squared error of `posterior.mean`, mean over pixels and channels.
+    """Estimate the squared error of `posterior.mean` without the truth, `mean (x_hat - y)^2 - sigma^2 + 2 mean Var`.
 
-    It is `mean (x_hat - y)^2 - sigma^2 + 2 mean Var`. For denoising, `y = x + e`, only. It is never clamped, so that it
-    may be negative.
+    The estimate is unbiased, for denoising, `y = x + e`, only. The means are over pixels and channels. It is never
+    clamped, so that it may be negative.
 
     Args:
         y: the measurements, (Q, C, H, W).
         posterior: what an estimator says of y: of LE-MMSE, E-MMSE or MMSE, behind the identity.
-        sigma: the standard deviation of the noise, a number or (Q,).
+        sigma: the standard deviation of the noise, in units of the image range, positive: a number or (Q,).
 
     Returns:
-        (Q,) float64.
+        (Q,) float64, in squared units of the image range.
 
     Raises:
         ValueError: if y and the posterior are not of one shape, and for a bad sigma.

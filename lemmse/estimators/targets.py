@@ -36,7 +36,7 @@ def targets_of(images: Tensor, targets: Targets | None) -> Tensor:
         return images
     if isinstance(targets, Tensor) or not callable(targets):
         return _checked(targets, images, "targets")
-    return torch.cat([_checked(targets(part), part, "the values of targets") for part in images.split(_PART)])
+    return torch.cat([_checked(targets(part.clone()), part, "the values of targets") for part in images.split(_PART)])
 
 
 class TrainingTargets:

@@ -24,8 +24,17 @@ if TYPE_CHECKING:
 def draw_image(
     axes: Axes, image: Tensor, title: str = "", note: str = "", limits: tuple[float, float] = (0, 1)
 ) -> None:
-    """An image (C, H, W) clipped to `limits`, without ticks, with a title above and a note below."""
-    pixels = image.detach().cpu().float().clamp(*limits).permute(1, 2, 0).squeeze(-1).numpy()
+    """An image (C, H, W) clipped to `limits`, without ticks, with a title above and a note below.
+
+    Three channels are red, green and blue. Two are the parts of a complex image, whose magnitude is drawn; of any other
+    number the mean is drawn.
+    """
+    image = image.detach().cpu().float()
+    if len(image) == 2:
+        image = image.norm(dim=0, keepdim=True)
+    elif len(image) != 3:
+        image = image.mean(0, keepdim=True)
+    pixels = image.clamp(*limits).permute(1, 2, 0).squeeze(-1).numpy()
     axes.imshow(pixels, cmap="gray", vmin=limits[0], vmax=limits[1], interpolation="nearest")
     axes.set(xticks=[], yticks=[], title=title)
     axes.set_xlabel(note, fontsize=9)

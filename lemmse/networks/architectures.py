@@ -219,7 +219,33 @@ class _PatchMLPBody(nn.Module):
 
 
 class PatchMLP(Solver):
-    """A multilayer perceptron on each P x P patch, written as a P x P convolution and pointwise layers."""
+    """PatchMLP is a multilayer perceptron on each P x P patch, written as a P x P convolution and pointwise layers.
+
+    `net(z, sigma)` takes z = B y, (Q, C, H, W), and returns (Q, K, H, W). The head of this module shows the scaling
+    that all networks share.
+
+    Args:
+        channels: channels C of z, from 1 to 256.
+        patch_size: P, odd, at most 255: the side of the receptive field in pixels.
+        size: how many weights at most: "tiny" (0.03 M), "small" (0.13 M), "medium" (0.5 M) or "paper" (4.2 M).
+        padding: "circular", where the network commutes with circular translations, or "zeros", where an output pixel
+            whose window leaves the image also knows where the border is.
+        blind: True for a network that does not get sigma; its `forward` ignores the sigma that it is given.
+        target_channels: channels K of the output, from 1 to 256; None means as many as z has.
+
+    Raises:
+        ValueError: for any other value, and in `forward` for a z of another shape or type, or for a bad sigma.
+
+    Source: arXiv 2601.10334, section on experiments; scaling after arXiv 2206.00364.
+
+    Example:
+        >>> import torch, lemmse
+        >>> net = lemmse.PatchMLP(channels=1, patch_size=5, size="tiny").eval()
+        >>> net(torch.zeros(2, 1, 8, 8), sigma=0.1).shape
+        torch.Size([2, 1, 8, 8])
+        >>> lemmse.probe(net).receptive_field
+        5
+    """
 
     body_type = _PatchMLPBody
 
@@ -246,7 +272,33 @@ class _ResNetBody(nn.Module):
 
 
 class ResNet(Solver):
-    """A 3 x 3 lift, (P - 3)/2 residual 3 x 3 blocks, filled up to three with pointwise ones, and a 1 x 1 output."""
+    """ResNet is a 3 x 3 lift, (P - 3)/2 residual 3 x 3 blocks, and a 1 x 1 output.
+
+    The blocks are filled up to three with pointwise ones. `net(z, sigma)` takes z = B y, (Q, C, H, W), and returns
+    (Q, K, H, W). The head of this module shows the scaling that all networks share.
+
+    Args:
+        channels: channels C of z, from 1 to 256.
+        patch_size: P, odd, at most 255: the side of the receptive field in pixels.
+        size: how many weights at most: "tiny" (0.03 M), "small" (0.13 M), "medium" (0.5 M) or "paper" (4.2 M).
+        padding: "circular", where the network commutes with circular translations, or "zeros", where an output pixel
+            whose window leaves the image also knows where the border is.
+        blind: True for a network that does not get sigma; its `forward` ignores the sigma that it is given.
+        target_channels: channels K of the output, from 1 to 256; None means as many as z has.
+
+    Raises:
+        ValueError: for any other value, and in `forward` for a z of another shape or type, or for a bad sigma.
+
+    Source: arXiv 2601.10334, section on experiments; scaling after arXiv 2206.00364.
+
+    Example:
+        >>> import torch, lemmse
+        >>> net = lemmse.ResNet(channels=1, patch_size=5, size="tiny").eval()
+        >>> net(torch.zeros(2, 1, 8, 8), sigma=0.1).shape
+        torch.Size([2, 1, 8, 8])
+        >>> lemmse.probe(net).receptive_field
+        5
+    """
 
     body_type = _ResNetBody
 
@@ -281,7 +333,33 @@ class _UNetBody(nn.Module):
 
 
 class UNet(Solver):
-    """U-Net-like: channels grow and shrink, skip connections join, the resolution stays; the kernels add up to P."""
+    """UNet is like a U-Net: channels grow and shrink, and skip connections join them, but the resolution stays.
+
+    The kernels add up to P. `net(z, sigma)` takes z = B y, (Q, C, H, W), and returns (Q, K, H, W). The head of this
+    module shows the scaling that all networks share.
+
+    Args:
+        channels: channels C of z, from 1 to 256.
+        patch_size: P, odd, at most 255: the side of the receptive field in pixels.
+        size: how many weights at most: "tiny" (0.03 M), "small" (0.13 M), "medium" (0.5 M) or "paper" (4.2 M).
+        padding: "circular", where the network commutes with circular translations, or "zeros", where an output pixel
+            whose window leaves the image also knows where the border is.
+        blind: True for a network that does not get sigma; its `forward` ignores the sigma that it is given.
+        target_channels: channels K of the output, from 1 to 256; None means as many as z has.
+
+    Raises:
+        ValueError: for any other value, and in `forward` for a z of another shape or type, or for a bad sigma.
+
+    Source: arXiv 2601.10334, section on experiments; scaling after arXiv 2206.00364.
+
+    Example:
+        >>> import torch, lemmse
+        >>> net = lemmse.UNet(channels=1, patch_size=5, size="tiny").eval()
+        >>> net(torch.zeros(2, 1, 8, 8), sigma=0.1).shape
+        torch.Size([2, 1, 8, 8])
+        >>> lemmse.probe(net).receptive_field
+        5
+    """
 
     body_type = _UNetBody
 

@@ -12,21 +12,39 @@ from torch import Tensor, nn
 Net = Callable[..., Tensor]
 Restorer = Callable[[Tensor, float], Tensor]
 
+LEVEL_NAMES = ("sigma", "sigmas", "noise_level", "noise_std", "std", "level")  # of an argument that has a default
+_REPEATS = 1e-3  # of the standard deviation of an output: two calls of one network differ by less
+
 
 def accepts_sigma(net: Net) -> bool:
-    """Whether a network is called as `net(z, sigma)`, not as `net(z)`, by its signature."""
+    """Whether a network is called as `net(z, sigma)`, not as `net(z)`, by its signature.
+
+    A second argument is the noise level if it has no default value, or has one of `LEVEL_NAMES`.
+    """
     if not callable(net):
         raise ValueError(f"net must be a torch.nn.Module or a function, got {type(net).__name__}")
-    function = net.forward if isinstance(net, nn.Module) and not isinstance(net, torch.jit.ScriptModule) else net
+    net = _without_wrapper(net)
     if isinstance(net, torch.jit.ScriptModule):
         scripted: Any = net.forward  # a script method
-        return len(scripted.schema.arguments) > 2  # self and z come first
+        inputs = scripted.schema.arguments[1:]  # the first is the module
+        return len(inputs) > 1 and (not inputs[1].has_default_value() or inputs[1].name in LEVEL_NAMES)
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        parameters = inspect.signature(net.forward if isinstance(net, nn.Module) else net).parameters.values()
     except (TypeError, ValueError):
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) >= 2 or any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return len(positional) > 1 and (
+        positional[1].default is inspect.Parameter.empty or positional[1].name in LEVEL_NAMES
+    )
+
+
+def _without_wrapper(net: Net) -> Net:
+    """The network that `torch.compile` or a wrapper for several devices was given."""
+    for name in ("_orig_mod", "module"):
+        wrapped = getattr(net, name, None)
+        if isinstance(net, nn.Module) and isinstance(wrapped, nn.Module) and type(net).__module__.startswith("torch."):
+            return _without_wrapper(wrapped)
+    return net
 
 
 def checked(net: Net, takes_sigma: bool | None = None) -> Restorer:
@@ -47,17 +65,18 @@ def checked(net: Net, takes_sigma: bool | None = None) -> Restorer:
         raise ValueError("net is in training mode, in which its output is random or depends on the batch: net.eval()")
 
     def restore(z: Tensor, sigma: float) -> Tensor:
+        own = z.clone()  # a network may work in place
         try:
-            x_hat = net(z, sigma) if takes_sigma else net(z)
-        except KeyboardInterrupt:
-            raise
-        except Exception as error:  # whatever a user's network raises
+            x_hat = net(own, sigma) if takes_sigma else net(own)
+        except (Exception, SystemExit) as error:  # whatever a user's network raises
             reason = (str(error).strip().splitlines() or [""])[0][:160]
             raise ValueError(
                 f"net raises {type(error).__name__} for an input of shape {tuple(z.shape)}: {reason}"
             ) from error
         if not isinstance(x_hat, Tensor):
             raise ValueError(f"net must return a tensor, got {type(x_hat).__name__}")
+        if not x_hat.is_floating_point():
+            raise ValueError(f"net must return real floating-point values, got {x_hat.dtype}")
         if x_hat.ndim != 4 or len(x_hat) != len(z) or x_hat.shape[2:] != z.shape[2:]:
             raise ValueError(
                 f"net must keep the batch, height and width of its input {tuple(z.shape)}, but returned "
@@ -70,10 +89,22 @@ def checked(net: Net, takes_sigma: bool | None = None) -> Restorer:
     return restore
 
 
+def check_repeatable(restore: Restorer, z: Tensor, sigma: float) -> None:
+    """Raise ValueError if a network answers one input in two ways, because it draws random numbers."""
+    with torch.no_grad():
+        first, second = restore(z, sigma), restore(z, sigma)
+    if float((first - second).abs().max()) > _REPEATS * float(first.std()):
+        raise ValueError("net gives two different answers to one input: it must not draw random numbers")
+
+
 def _has_modes(net: nn.Module) -> bool:
     """Whether some layer of the network acts differently in training mode."""
     kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    return any(isinstance(layer, kinds) for layer in net.modules())
+    return any(
+        isinstance(layer, kinds)
+        or (isinstance(layer, nn.modules.instancenorm._InstanceNorm) and layer.track_running_stats)
+        for layer in net.modules()
+    )
 
 
 def place_of(net: Net) -> dict[str, Any]:

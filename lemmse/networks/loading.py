@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import re
 import sys
@@ -61,8 +62,9 @@ def _imported(module: str, name: str) -> Callable[..., Tensor]:
             found = getattr(found, part)
         if _makes_a_network(found):
             found = found()
-    except Exception as error:  # whatever the module of a user raises when it is imported
-        raise ValueError(f"cannot import {module}:{name}: {type(error).__name__}: {_line(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever the module of a user raises when it is imported
+        hint = f"; write {module.removesuffix('.py')}:{name}" if module.endswith(".py") else ""
+        raise ValueError(f"cannot import {module}:{name}: {type(error).__name__}: {_line(error)}{hint}") from error
     if not callable(found):
         raise ValueError(f"{module}:{name} must be a function or a torch.nn.Module, got {type(found).__name__}")
     return found.eval() if isinstance(found, nn.Module) else found
@@ -102,6 +104,7 @@ def _torch_script(path: Path) -> Callable[..., Tensor]:
 
 def _exported(path: Path) -> Callable[..., Tensor]:
     """One image after the other, for a network that was exported with one image takes no more at once."""
+    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # what it logs is in the error that it raises
     program = torch.export.load(path)
     inputs = program.graph_signature.user_inputs
     one = _called(program.module(), len(inputs), len(inputs) > 1 and isinstance(inputs[1], str))
@@ -119,6 +122,6 @@ def _called(net: Callable[..., Tensor], inputs: int, tensor: bool) -> Callable[.
     return lambda z, sigma: net(z, z.new_tensor(sigma).expand(len(z)))
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     """The first line of an error, shortened."""
     return (str(error).strip().splitlines() or [""])[0][:160]

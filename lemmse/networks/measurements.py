@@ -8,7 +8,6 @@ Both have `E z = B A x`, and a variance that is proportional to sigma^2.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -16,11 +15,12 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from lemmse.checks import check_choice, check_positive
+from lemmse.checks import check_choice, check_positive, check_positive_numbers
+from lemmse.physics.noise import check_noise
 from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import PreInverse
 
-NOISES = ("gaussian", "poisson")
+LAWS = ("gaussian", "poisson")  # of the noise that networks can be trained on
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,7 @@ class NoiseLevels:
             raise ValueError(f"sigma_min must be in [0, {sigma_max:g}), got {sigma_min!r}")
         if sigmas is None:
             return cls(float(sigma_min), float(sigma_max))
-        if not isinstance(sigmas, Sequence) or isinstance(sigmas, str) or not sigmas:
-            raise ValueError(f"sigmas must be a list of noise levels, got {type(sigmas).__name__}")
-        values = tuple(check_positive(value, "each of sigmas") for value in sigmas)
+        values = tuple(check_positive_numbers(sigmas, "sigmas"))
         return cls(min(values), max(values), values)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -88,12 +86,9 @@ class Measurement:
         Raises:
             ValueError: for an unknown noise, a background where there is none, and for counts that would be negative.
         """
-        check_choice(noise, NOISES, "noise")
-        if isinstance(background, bool) or not isinstance(background, Real) or not 0 <= background < math.inf:
-            raise ValueError(f"background must be a finite number of at least 0, got {background!r}")
+        check_choice(noise, LAWS, "noise")
+        noise, background = check_noise(noise, background)
         if noise == "gaussian":
-            if background:
-                raise ValueError(f"background is for noise 'poisson' only, got {background!r} with 'gaussian'")
             return cls(physics, B, noise, 0.0, B.noise_variance)
         if pre_inverse != "identity":
             raise ValueError(f"noise 'poisson' needs pre_inverse 'identity', got {pre_inverse!r}")

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_count, check_images, check_positive
+from lemmse.checks import check_count, check_generator, check_images, check_positive, check_positive_numbers, shown
 from lemmse.networks.borders import EQUAL, border_rule, equivariance_errors
-from lemmse.networks.calling import Net, Restorer, accepts_sigma, checked, place_of
+from lemmse.networks.calling import Net, Restorer, accepts_sigma, check_repeatable, checked, place_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ _WHOLE_IMAGE = (nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNor
 
 @dataclass(frozen=True)
 class Probe:
-    """What `probe` measured of a network.
+    """A probe is what `probe` measured of a network; printing it gives a paragraph in words.
 
     Attributes:
         receptive_field: P, the side of the smallest centered square that holds every pixel on which an output pixel
@@ -52,7 +53,17 @@ class Probe:
         statistics: Names of layers that compute statistics over the image or the batch, which breaks locality.
         depends_on_batch: Whether the output for one image changes with the other images of its batch.
         effective_window: One row for each sigma and radius: the share of the energy of the derivative within it, or
-            None for a function that torch cannot differentiate.
+            None for a function that torch cannot differentiate and where no noise level was asked for.
+
+    Source: the conditions are those of arXiv 2601.10334.
+
+    Example:
+        >>> import torch, lemmse
+        >>> found = lemmse.probe(torch.nn.Conv2d(1, 1, 3, padding=1).eval())
+        >>> found.receptive_field, found.rows, found.border
+        (3, (-1, 1), 'zeros')
+        >>> found.takes_sigma, found.is_local_equivariant
+        (False, True)
     """
 
     receptive_field: int | None
@@ -87,10 +98,14 @@ class Probe:
             ValueError: If sigma was not probed, or the network has no derivative.
         """
         if self.effective_window is None:
-            raise ValueError("the effective window is not known: torch cannot differentiate this function")
+            raise ValueError(
+                "the effective window was not measured: sigmas was empty, or torch cannot differentiate this function"
+            )
+        if isinstance(share, bool) or not isinstance(share, Real) or not 0 < share < 1:
+            raise ValueError(f"share must be in (0, 1), got {shown(share)}")
         table = self.effective_window[self.effective_window.sigma == sigma]
         if table.empty:
-            levels = sorted(self.effective_window.sigma.unique())
+            levels = sorted(self.effective_window.sigma.unique().tolist())
             raise ValueError(f"sigma must be one of the probed levels {levels}, got {sigma!r}")
         return int(table[table.share >= min(share, float(table.share.max()))].radius.min())
 
@@ -162,10 +177,10 @@ def probe(
     """
     check_count(channels, "channels")
     sigma = check_positive(sigma, "sigma")
-    sigmas = [check_positive(level, "each of sigmas") for level in sigmas]
+    sigmas = check_positive_numbers(sigmas, "sigmas", minimum=0)
     if images is not None and check_images(images).shape[1] != channels:
         raise ValueError(f"images must have {channels} channels, as asked for, got {images.shape[1]}")
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    generator = check_generator(generator) or torch.Generator().manual_seed(0)
     takes_sigma = accepts_sigma(net)
     restore = checked(net, takes_sigma)
     place = place_of(net)
@@ -174,6 +189,7 @@ def probe(
     radius = side // 4 if whole else max(-rows[0], rows[1], -columns[0], columns[1])
 
     z = _noisy(_smooth(_INPUTS, channels, side, generator), sigma, generator).to(**place)
+    check_repeatable(restore, z, sigma)
     with torch.no_grad():
         x_hat = restore(z, sigma)
         inside, border_error = equivariance_errors(restore, z, x_hat, sigma, radius)
@@ -311,14 +327,18 @@ def _statistics(net: Net) -> tuple[str, ...]:
 def _window(
     restore: Restorer,
     images: Tensor,
-    sigmas: Iterable[float],
+    sigmas: Sequence[float],
     synthetic: bool,
     generator: torch.Generator,
     place: dict[str, Any],
 ) -> pd.DataFrame | None:
-    """The share of the energy of the derivative within each radius of the output pixel, for each sigma."""
+    """The share of the energy of the derivative within each radius of the output pixel, for each sigma; None without
+    a derivative or a sigma.
+    """
     import pandas as pd
 
+    if not sigmas:
+        return None
     height, width = images.shape[-2:]
     row, column = height // 2, width // 2
     distance = torch.maximum(

@@ -15,10 +15,28 @@ from lemmse.physics.operators import Physics
 
 
 class Downsampling(Physics):
-    """`A x` is the mean over blocks of `factor` x `factor` pixels: (Q, C, H, W) -> (Q, C, H/factor, W/factor).
+    """Downsampling takes the mean over each block of `factor` x `factor` pixels, as for super-resolution.
 
-    factor: at least 2. The sides of the images must be multiples of it. For small images: the estimators treat every
-    position apart, because a pixel's place in its block decides what its window sees. Raises ValueError otherwise.
+    It is `(A x)[i, j] = sum_{a,b < s} x[s i + a, s j + b] / s^2` with s the factor: (Q, C, H, W) -> (Q, C, H/s, W/s).
+    It is for small images: the estimators treat every position apart, because a pixel's place in its block decides what
+    its window sees.
+
+    Args:
+        factor: s, an integer of at least 2. The sides of the images must be multiples of it.
+
+    Raises:
+        ValueError: for another factor, and in its methods for images whose sides are no multiples of it.
+
+    Source: linear algebra; the head of this module derives the pseudo-inverse from `A A^T = I / s^2`.
+
+    Example:
+        >>> import lemmse, torch
+        >>> physics = lemmse.Downsampling(2)
+        >>> y = physics.A(torch.tensor([[[[0.0, 1.0], [1.0, 0.0]]]]))
+        >>> y
+        tensor([[[[0.5000]]]])
+        >>> physics.A_dagger(y).shape
+        torch.Size([1, 1, 2, 2])
     """
 
     def __init__(self, factor: int) -> None:

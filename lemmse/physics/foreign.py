@@ -106,14 +106,14 @@ def _measure(physics: Any) -> Callable[[Tensor], Tensor]:
 
     def measure(x: Tensor) -> Tensor:
         try:
-            y = physics.A(x)
+            y = physics.A(x.clone())  # it may work in place
         except Exception as error:  # whatever the operator of another library raises
             reason = (str(error).strip().splitlines() or [""])[0][:160]
             raise ValueError(
                 f"A of {type(physics).__name__} raises {type(error).__name__} for images of shape {tuple(x.shape)}: "
                 f"{reason}"
             ) from error
-        if not isinstance(y, Tensor) or len(y) != len(x):
+        if not isinstance(y, Tensor) or y.ndim < 1 or len(y) != len(x):
             raise ValueError(f"A of {type(physics).__name__} must return a measurement for each image")
         return y
 
@@ -121,11 +121,19 @@ def _measure(physics: Any) -> Callable[[Tensor], Tensor]:
 
 
 def _structure(measure: Callable[[Tensor], Tensor], images: Tensor, *, linear: bool) -> Physics | None:
-    """The operator of this library that measures random images alike, or None if there is none."""
+    """The operator of this library that measures random images alike, or None if there is none.
+
+    The random images span what `images` span and both signs: an operator that clips or takes an absolute value is not
+    taken for one that does nothing.
+    """
     generator = torch.Generator().manual_seed(0)
     shape = (_TESTED, *images.shape[1:])
-    x = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu").to(images)
+    reach = max(1.0, float(images.abs().max()))
+    x = (reach * (2 * torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") - 1)).to(images)
+    x[0].abs_()  # one as images in [0, 1] are
     y = measure(x)
+    if not _same(measure(x[:1]), y[:1]) and bool(y[:1].isfinite().all()):
+        raise ValueError("A of the physics measures one image in two ways: it must not draw random numbers")
     if y.shape == x.shape:
         if _same(y, x):
             return Denoising()

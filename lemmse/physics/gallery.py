@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from lemmse.checks import check_choice, check_count, check_generator, check_patch_size, check_positive
+from lemmse.checks import check_choice, check_count, check_generator, check_positive, shown
 from lemmse.physics.downsampling import Downsampling
 from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Linear, Physics
 
@@ -31,14 +32,33 @@ _SUBPIXELS = 32  # along a side of a pixel, for the share of it that a disk cove
 
 
 def make_operator(name: str, height: int, width: int, generator: torch.Generator) -> Physics:
-    """The operator `name`, of `OPERATORS`, `FOURIER` or `MORE`, for images of H x W pixels.
+    """Make the operator `name`, of `OPERATORS`, `FOURIER` or `MORE`, for images of H x W pixels.
 
-    centre inpainting hides a square of 15/32 of the shorter side; random inpainting hides 30 % of the pixels, drawn by
+    Centre inpainting hides a square of 15/32 of the shorter side; random inpainting hides 30 % of the pixels, drawn by
     the generator; Gaussian blur has a standard deviation of 1 pixel; Fourier sampling keeps the columns of the spectrum
     with `|f| <= W/8` and a quarter of the others, drawn in pairs f and -f. Motion blur follows a path of 7 pixels at 30
     degrees; defocus blur is a disk of radius 2.5 pixels; super-resolution takes means over 2 x 2 pixels; tomography
-    (scikit-image's Radon transform) has 16 projections of a square of at most 32 pixels. Raises ValueError for an
-    unknown name, and for images that the operator does not take.
+    (scikit-image's Radon transform) has 16 projections of a square of at most 32 pixels.
+
+    Args:
+        name: "denoising", "centre inpainting", "random inpainting", "Gaussian blur", "Fourier sampling", "motion blur",
+            "defocus blur", "super-resolution" or "tomography".
+        height: H, at most 8192 pixels; even for super-resolution.
+        width: W, at most 8192 pixels; even for super-resolution, and equal to H for tomography.
+        generator: the source of the hidden pixels and of the frequencies, on any device.
+
+    Returns:
+        The operator, on the CPU.
+
+    Raises:
+        ValueError: for an unknown name, and for images that the operator does not take.
+
+    Source: arXiv 2601.10334, section on experiments, for `OPERATORS`; its version 2, accelerated MRI, for `FOURIER`.
+
+    Example:
+        >>> physics = make_operator("centre inpainting", 32, 32, torch.Generator().manual_seed(0))
+        >>> int((physics.mask == 0).sum())  # a square of 15 x 15
+        225
     """
     check_choice(name, (*OPERATORS, FOURIER, *MORE), "operator")
     height, width = (check_count(n, side, maximum=_LARGEST) for n, side in ((height, "height"), (width, "width")))
@@ -54,7 +74,9 @@ def make_operator(name: str, height: int, width: int, generator: torch.Generator
     if name == "defocus blur":
         return Blur(disk_kernel(min(DEFOCUS_RADIUS, (min(height, width) - 1) / 2)))
     if name == "super-resolution":
-        return Downsampling(FACTOR)
+        physics = Downsampling(FACTOR)
+        physics._check_sides(height, width)
+        return physics
     if name == "tomography":
         return Linear(radon_matrix(height, width, ANGLES), (height, width))
     mask = torch.ones(height, width, dtype=torch.bool, device="cpu")
@@ -69,7 +91,25 @@ def make_operator(name: str, height: int, width: int, generator: torch.Generator
 
 
 def column_mask(height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Which frequencies (H, W), in `fft2` order, are measured: whole columns, f and -f alike, as in accelerated MRI."""
+    """Draw which frequencies (H, W), in `fft2` order, are measured: whole columns, as in accelerated MRI.
+
+    They are the columns with `|f| <= W/8` and a quarter of the others, f and -f alike.
+
+    Args:
+        height: H.
+        width: W.
+        generator: the source of the columns.
+
+    Returns:
+        (H, W) bool.
+
+    Source: arXiv 2601.10334, version 2, accelerated MRI.
+
+    Example:
+        >>> mask = column_mask(4, 16, torch.Generator().manual_seed(0))
+        >>> mask.shape, int(mask[0].sum())
+        (torch.Size([4, 16]), 8)
+    """
     frequency = (torch.fft.fftfreq(width, dtype=torch.float64, device="cpu") * width).abs().round()
     low = frequency <= SAMPLED * width / 2
     others = frequency[~low].unique()
@@ -78,7 +118,7 @@ def column_mask(height: int, width: int, generator: torch.Generator) -> Tensor:
 
 
 def cartesian_mask(height: int, width: int, acceleration: int, center: int, generator: torch.Generator) -> Tensor:
-    """Which frequencies (H, W), in `fft2` order, an accelerated scan measures: a dense center, and random columns.
+    """Draw which frequencies (H, W), in `fft2` order, an accelerated scan measures: a dense center, and random columns.
 
     The `center` columns of lowest frequency are measured, and as many others, drawn by the generator, as bring the
     number of columns to `W / acceleration`.
@@ -95,6 +135,8 @@ def cartesian_mask(height: int, width: int, acceleration: int, center: int, gene
 
     Raises:
         ValueError: for a center or an acceleration out of range.
+
+    Source: arXiv 2601.10334, version 2, accelerated MRI.
 
     Example:
         >>> mask = cartesian_mask(4, 16, acceleration=4, center=2, generator=torch.Generator().manual_seed(0))
@@ -118,7 +160,24 @@ def _shuffled(count: int, generator: torch.Generator) -> Tensor:
 
 
 def gaussian_kernel(std: float, radius: int) -> Tensor:
-    """Samples of a Gaussian of standard deviation `std` pixels on (2 radius + 1)^2 pixels, sum 1, float64."""
+    """Sample a Gaussian of standard deviation `std` on (2 radius + 1)^2 pixels, `k[i] ~ exp(-|i|^2 / (2 std^2))`.
+
+    Args:
+        std: in pixels, positive; the paper has 1.
+        radius: in pixels, at least 0.
+
+    Returns:
+        (2 radius + 1, 2 radius + 1) float64, sum 1.
+
+    Raises:
+        ValueError: for a std that is not positive, and for a radius that is no integer of at least 0.
+
+    Source: arXiv 2601.10334, section on experiments.
+
+    Example:
+        >>> gaussian_kernel(1.0, radius=1).round(decimals=3)[1]
+        tensor([0.1240, 0.2040, 0.1240], dtype=torch.float64)
+    """
     check_positive(std, "std")
     check_count(radius, "radius", minimum=0)
     axis = torch.arange(-radius, radius + 1, dtype=torch.float64, device="cpu")
@@ -128,10 +187,20 @@ def gaussian_kernel(std: float, radius: int) -> Tensor:
 
 
 def disk_kernel(radius: float) -> Tensor:
-    """A disk of `radius` pixels, sum 1, float64: how much of each pixel it covers. A lens out of focus blurs like this.
+    """Draw a disk of `radius` pixels as a kernel, which says how much of each pixel the disk covers.
+
+    A lens out of focus blurs like this.
 
     Args:
         radius: in pixels, positive; the paper's code has 2.5.
+
+    Returns:
+        (2 r + 1, 2 r + 1) float64, sum 1, with r the radius minus 0.5, rounded up.
+
+    Raises:
+        ValueError: for a radius that is not a finite positive number.
+
+    Source: the code of the paper, arXiv 2601.10334.
 
     Example:
         >>> disk_kernel(0.5).shape, disk_kernel(2.5).shape
@@ -147,17 +216,29 @@ def disk_kernel(radius: float) -> Tensor:
 
 
 def motion_kernel(length: int, angle: float) -> Tensor:
-    """A straight path of `length` pixels through the center, sum 1, float64: what a camera that moves evenly draws.
+    """Draw a straight path of `length` pixels through the center, as a camera that moves evenly draws a point.
 
     Args:
         length: in pixels, odd and positive.
         angle: in degrees from the rows, counterclockwise.
 
+    Returns:
+        (length, length) float64, sum 1.
+
+    Raises:
+        ValueError: for a length that is not odd and positive, and for an angle that is not finite.
+
+    Source: geometry; each point of the path is shared by the four pixels around it.
+
     Example:
         >>> motion_kernel(3, 0.0)[1]
         tensor([0.3333, 0.3333, 0.3333], dtype=torch.float64)
     """
-    reach = check_patch_size(length) // 2
+    if isinstance(length, bool) or not isinstance(length, Integral) or length < 1 or length % 2 == 0:
+        raise ValueError(f"length must be an odd positive number of pixels, got {shown(length)}")
+    if isinstance(angle, bool) or not isinstance(angle, Real) or not math.isfinite(angle):
+        raise ValueError(f"angle must be a finite number of degrees, got {shown(angle)}")
+    reach = length // 2
     steps = (torch.arange(64 * length, dtype=torch.float64, device="cpu") + 0.5) / 64 - length / 2
     along, turn = (
         steps.clamp(-reach, reach),
@@ -175,7 +256,7 @@ def motion_kernel(length: int, angle: float) -> Tensor:
 
 
 def radon_matrix(height: int, width: int, angles: int) -> Tensor:
-    """The Radon transform of scikit-image as a matrix (M, H*W) float64: sums along lines at some angles.
+    """Compute the Radon transform of scikit-image as a matrix (M, H*W) float64: sums along lines at some angles.
 
     Args:
         height: of the image, at most 32 pixels.
@@ -187,6 +268,8 @@ def radon_matrix(height: int, width: int, angles: int) -> Tensor:
 
     Raises:
         ValueError: for an image that is not square or larger.
+
+    Source: `skimage.transform.radon`.
 
     Example:
         >>> radon_matrix(4, 4, 2).shape

@@ -27,7 +27,25 @@ COMPLEX = (torch.complex64, torch.complex128)
 
 
 class Physics(nn.Module):
-    """A forward operator A; the noise is white, real, and complex where the measurements are."""
+    """A forward operator A says how an image x is measured, `y = A x + e`; all operators share this class.
+
+    It takes no parameters. A subclass defines `A` and, where A is linear, `A_adjoint` and `A_dagger`; all of them take
+    and return batches. The noise e is white, real, and complex where the measurements are.
+
+    Raises:
+        ValueError: in a method that the subclass does not define.
+
+    Source: arXiv 2601.10334; the page on the theory, "The setting".
+
+    Example:
+        >>> import lemmse, torch
+        >>> class Half(lemmse.Physics):
+        ...     def A(self, x):
+        ...         return x / 2
+        >>> y = Half().measure(torch.ones(2, 1, 4, 4), 0.1, generator=torch.Generator().manual_seed(0))
+        >>> y.shape
+        torch.Size([2, 1, 4, 4])
+    """
 
     def A(self, x: Tensor) -> Tensor:
         """Noiseless measurement of the images x (Q, C, H, W)."""
@@ -50,12 +68,25 @@ class Physics(nn.Module):
         noise: str = "gaussian",
         background: float = 0.0,
     ) -> Tensor:
-        """`A x + e`, e ~ N(0, sigma^2 I) on every measurement, unseen pixels and both complex parts included.
+        """Measure images with noise, `y = A x + e`, e ~ N(0, sigma^2 I), while `A` gives the noiseless measurement.
 
-        x: (Q, C, H, W). sigma: number, (Q,) or a map (Q, 1, H, W), positive (`A` gives the noiseless measurement).
-        generator: source of the noise, on any device. noise: "gaussian", or another law of `physics.noise`: "poisson"
-        gives counts y ~ Poisson(sigma (A x + background)), sigma being the rate. Raises ValueError for a sigma that is
-        not positive and finite, and for means that the law does not have.
+        The noise is on every measurement, unseen pixels and both complex parts included.
+
+        Args:
+            x: clean images (Q, C, H, W), float32 or float64.
+            sigma: standard deviation of the noise, in units of the image range: a number, (Q,) or a map (Q, 1, H, W),
+                positive.
+            generator: the source of the noise, on any device; without one, torch's own.
+            noise: "gaussian", or another law of `physics.noise`: "poisson" gives counts
+                y ~ Poisson(sigma (A x + background)), sigma being the rate.
+            background: the mean count of the background per unit rate, at least 0, for "poisson" only.
+
+        Returns:
+            The measurements, of the shape of `A(x)`.
+
+        Raises:
+            ValueError: for a sigma that is not positive and finite, for means that the law does not have, and for a
+                background without "poisson".
         """
         noise, background = check_noise(noise, background)
         if noise == "gaussian":
@@ -89,7 +120,23 @@ class DiagonalPhysics(Physics):
 
 
 class Denoising(DiagonalPhysics):
-    """`A = I`."""
+    """Denoising measures the image itself, `A x = x`, so that the noise is all that has to be removed.
+
+    It takes no parameters, and images of any size. A is its own adjoint and its own pseudo-inverse.
+
+    Raises:
+        ValueError: in its methods, for what is no finite batch (Q, C, H, W) of float32 or float64.
+
+    Source: arXiv 2601.10334, section on experiments.
+
+    Example:
+        >>> import lemmse, torch
+        >>> physics, x = lemmse.Denoising(), torch.ones(2, 1, 8, 8)
+        >>> torch.equal(physics.A(x), x)
+        True
+        >>> physics.measure(x, 0.1, generator=torch.Generator().manual_seed(0)).shape
+        torch.Size([2, 1, 8, 8])
+    """
 
     def mask_on(self, height: int, width: int) -> Tensor:
         """All ones."""
@@ -101,10 +148,25 @@ class Denoising(DiagonalPhysics):
 
 
 class Inpainting(DiagonalPhysics):
-    """`A x = m * x`, the same pixels for all channels.
+    """Inpainting hides pixels of the image, `A x = m * x`, the same pixels for all channels.
 
-    mask: 0/1 or bool, (H, W), (1, H, W) or (1, 1, H, W), 1 = seen. A wholly masked image is allowed: the answer is then
-    the mean clean pixel. Raises ValueError for other values, for a mask per channel, for images of another size.
+    A is its own adjoint and its own pseudo-inverse. A wholly masked image is allowed: the answer is then the mean clean
+    pixel.
+
+    Args:
+        mask: m, 0/1 or bool, (H, W), (1, H, W) or (1, 1, H, W), 1 = seen, of the height and width of the images.
+
+    Raises:
+        ValueError: for other values, for a mask per channel, and in its methods for images of another size.
+
+    Source: arXiv 2601.10334, section on experiments.
+
+    Example:
+        >>> import lemmse, torch
+        >>> physics = lemmse.Inpainting(torch.tensor([[1, 0], [1, 1]]))
+        >>> physics.A(torch.full((1, 1, 2, 2), 0.5))
+        tensor([[[[0.5000, 0.0000],
+                  [0.5000, 0.5000]]]])
     """
 
     mask: Tensor
@@ -140,9 +202,21 @@ class CirculantPhysics(Physics):
 
 
 class Blur(CirculantPhysics):
-    """Circular convolution `A(x)[i] = sum_j k[j] x[i - (j - c)]`, `c = (kh//2, kw//2)`.
+    """Blur convolves the image circularly with a kernel, `A(x)[i] = sum_j k[j] x[i - (j - c)]`, `c = (kh//2, kw//2)`.
 
-    kernel: (kh, kw), real, finite, not all zero, not larger than the image. Raises ValueError otherwise.
+    Args:
+        kernel: k, (kh, kw), real, finite, not all zero, not larger than the image.
+
+    Raises:
+        ValueError: for another kernel, and in its methods for images that are smaller than the kernel.
+
+    Source: arXiv 2601.10334, section on experiments.
+
+    Example:
+        >>> import lemmse, torch
+        >>> physics = lemmse.Blur(torch.tensor([[0.25, 0.5, 0.25]]))
+        >>> physics.A(torch.tensor([[[[4.0, 0.0, 0.0, 0.0]]]])).round(decimals=4)
+        tensor([[[[2., 1., 0., 1.]]]])
     """
 
     kernel: Tensor
@@ -179,12 +253,28 @@ class Blur(CirculantPhysics):
 
 
 class FourierSampling(CirculantPhysics):
-    """`A x = mask * fft2(x, norm="ortho")`, DC at [0, 0]: single-coil accelerated MRI.
+    """FourierSampling measures some frequencies of the image, `A x = mask * fft2(x, norm="ortho")`, DC at [0, 0].
 
-    mask: as for `Inpainting`, over frequencies. complex_images: whether images are complex, given as (Q, 2, H, W), real
-    and imaginary part. Measurements are complex, (Q, C, H, W) of real images and (Q, 1, H, W) of complex ones; the
-    noise has variance sigma^2 in the real and in the imaginary part, at every frequency. `A^H A` has the spectrum
-    `t(f) = (m(f) + m(-f)) / 2` on real images, and the mask itself on complex ones. Raises ValueError for bad input.
+    This is single-coil accelerated MRI. Measurements are complex, (Q, C, H, W) of real images and (Q, 1, H, W) of
+    complex ones; the noise has variance sigma^2 in the real and in the imaginary part, at every frequency. `A^H A` has
+    the spectrum `t(f) = (m(f) + m(-f)) / 2` on real images, and the mask itself on complex ones.
+
+    Args:
+        mask: m over the frequencies, in `fft2` order, 0/1 or bool, (H, W), (1, H, W) or (1, 1, H, W), 1 = measured.
+        complex_images: whether images are complex, given as (Q, 2, H, W), real and imaginary part.
+
+    Raises:
+        ValueError: for other values, for a mask per channel, and in its methods for images of another size, real
+            measurements, and complex images that do not have two channels.
+
+    Source: arXiv 2601.10334, version 2, accelerated MRI.
+
+    Example:
+        >>> import lemmse, torch
+        >>> physics, x = lemmse.FourierSampling(torch.ones(8, 8)), torch.ones(2, 1, 8, 8)
+        >>> y = physics.A(x)
+        >>> y.dtype, bool((physics.A_adjoint(y) - x).abs().max() < 1e-6)
+        (torch.complex64, True)
     """
 
     mask: Tensor
@@ -221,11 +311,33 @@ class FourierSampling(CirculantPhysics):
 
 
 class Linear(Physics):
-    """Any linear map of the H*W pixels of each channel: `A x = matrix @ x.flatten()`.
+    """Linear multiplies the H*W pixels of each channel by any matrix, `A x = matrix @ x.flatten()`.
 
-    matrix: (M, H*W), real and finite. For small images: the estimators treat every position apart. shape: (H, W);
-    without it `A_adjoint` and `A_dagger` return square images. measured: the shape of the M measurements of a channel;
-    without it measurements are (Q, C, H, W) where M = H*W, else (Q, C, M).
+    It is for small images, because the estimators treat every position apart.
+
+    Args:
+        matrix: (M, H*W), real and finite.
+        shape: (H, W); without it `A_adjoint` and `A_dagger` return square images, or, where M = H*W, images of the
+            height and width of the measurements.
+        measured: the shape of the M measurements of a channel; without it measurements are (Q, C, H, W) where M = H*W,
+            else (Q, C, M).
+
+    Raises:
+        ValueError: for a matrix that is not 2-D, real and finite, a shape that does not have its columns, and a
+            measured that does not have its rows; in its methods, for images and measurements of another number of
+            values, and for pixels that make no square image where shape is missing.
+
+    Source: arXiv 2601.10334; the page on the theory, "Strata: which patches compete", any other matrix B.
+
+    Example:
+        >>> import lemmse, torch
+        >>> physics = lemmse.Linear(torch.tensor([[1.0, 1.0, 0.0, 0.0]]), shape=(2, 2))
+        >>> y = physics.A(torch.tensor([[[[0.25, 0.5], [0.75, 1.0]]]]))
+        >>> y
+        tensor([[[0.7500]]])
+        >>> physics.A_adjoint(y)
+        tensor([[[[0.7500, 0.7500],
+                  [0.0000, 0.0000]]]])
     """
 
     matrix: Tensor
@@ -237,7 +349,9 @@ class Linear(Physics):
         self.register_buffer("matrix", _constant(matrix, "matrix", "(M, H*W)"))
         self.shape = None if shape is None else _check_image_shape(shape, self.matrix.shape[1])
         self.measured = measured
-        if measured is not None and math.prod(measured) != len(self.matrix):
+        if measured is not None and not isinstance(measured, (tuple, list)):
+            raise ValueError(f"measured must be the shape of a measurement, as (M,), got {shown(measured)}")
+        if measured is not None and math.prod(check_count(n, "each of measured") for n in measured) != len(self.matrix):
             raise ValueError(f"measured must hold the {len(self.matrix)} rows of the matrix, got {shown(measured)}")
 
     def matrix_on(self, height: int, width: int) -> Tensor:
@@ -277,7 +391,23 @@ class Linear(Physics):
 
 
 class Nonlinear(Physics):
-    """Any map `fn` of a batch of images (Q, C, H, W) that keeps Q, H and W; physics-agnostic only."""
+    """Nonlinear measures with any map of images, `A x = fn(x)`; only physics-agnostic solvers, B = I, can follow it.
+
+    Args:
+        fn: a function of a batch of images (Q, C, H, W) that keeps Q, H and W.
+
+    Raises:
+        ValueError: for a fn that is not callable; in `A`, for images that are no finite batch and for a fn that does
+            not keep Q, H and W; in `A_adjoint` and `A_dagger`, always, because a nonlinear map has neither.
+
+    Source: arXiv 2601.10334; the page on the theory, "Strata: which patches compete", B = I with any A.
+
+    Example:
+        >>> import lemmse, torch
+        >>> physics = lemmse.Nonlinear(lambda x: x.clamp(max=0.5))  # a sensor that saturates
+        >>> physics.A(torch.tensor([[[[0.25, 0.75]]]]))
+        tensor([[[[0.2500, 0.5000]]]])
+    """
 
     def __init__(self, fn: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -287,7 +417,7 @@ class Nonlinear(Physics):
 
     def A(self, x: Tensor) -> Tensor:
         """`fn(x)`."""
-        y = self.fn(check_batch(x, "images"))
+        y = self.fn(check_batch(x, "images").clone())  # fn may work in place
         if not isinstance(y, Tensor) or y.ndim != 4 or y.shape[0] != x.shape[0] or y.shape[2:] != x.shape[2:]:
             raise ValueError(f"fn must keep the batch, height and width of {tuple(x.shape)}, but returned {shown(y)}")
         return y

@@ -61,6 +61,7 @@ def explain(
     """
     import torch
 
+    from lemmse.checks import check_patch_size
     from lemmse.data.pictures import read_picture
     from lemmse.engines.progress import progress_bars
     from lemmse.estimators.lemmse import LocalEquivariantMMSE
@@ -79,8 +80,10 @@ def explain(
     net = load_network(network)
     picture = read_picture(image, 1 if gray else None)
     known = training_images(images, crop=crop, count=count, channels=picture.shape[1])
-    if image.resolve().is_relative_to(Path(images).resolve()):
+    if _is_inside(image, images):
         click.echo(f"lemmse: {image} lies among the training images: ask about one that is held out as well", err=True)
+    if patch_size is not None:
+        check_patch_size(patch_size)
     patch_size, padding = _like_network(net, picture.shape[1], patch_size, padding, sigma)
     est = LocalEquivariantMMSE(known, Denoising(), patch_size=patch_size, padding=padding)
     writable_folder(output, "folder of the report")  # before the long work, and after what bad input ends
@@ -116,16 +119,25 @@ def restore(
     from lemmse.checks import check_choice, check_patch_size
     from lemmse.data.pictures import ENDINGS, read_picture, write_picture
     from lemmse.engines.progress import progress_bars
+    from lemmse.files import writable_folder
     from lemmse.report.pictures import check_level, restore_picture, training_images
 
     progress_bars(None if progress else False)
     check_level(sigma)
     check_patch_size(patch_size)
     check_choice(output.suffix.lower(), ENDINGS, "ending of a picture")
+    if _is_inside(image, images):
+        raise ValueError(f"{str(image)!r} lies among the training images, so the formula would return it: move it")
     y = read_picture(image, 1 if gray else None)
     known = training_images(images, crop=crop, count=count, channels=y.shape[1])
+    writable_folder(output.parent, "folder of the picture")  # before the long work
     write_picture(restore_picture(y, known, sigma, patch_size=patch_size, padding=padding), output)
     click.echo(f"wrote {output}", err=True)
+
+
+def _is_inside(image: Path, images: str) -> bool:
+    """Whether a picture lies in the folder of the training images."""
+    return image.resolve().is_relative_to(Path(images).resolve())
 
 
 def _levels(text: str) -> list[float]:
@@ -147,7 +159,12 @@ def _like_network(
 
     if patch_size is not None and padding is not None:
         return patch_size, padding
-    found = probe(net, channels=channels, sigma=sigma, sigmas=())
+    try:
+        found = probe(net, channels=channels, sigma=sigma, sigmas=())
+    except ValueError as error:
+        raise ValueError(f"{error}: the network cannot be probed, so give both --patch-size and --padding") from error
     if patch_size is None and found.receptive_field is None:
         raise ValueError("the receptive field of the network is the whole image: choose P by --patch-size")
-    return patch_size or found.receptive_field or 1, padding or ("zeros" if found.border == "zeros" else "circular")
+    own = found.receptive_field if patch_size is None else patch_size
+    assert own is not None
+    return own, padding or ("zeros" if found.border == "zeros" else "circular")

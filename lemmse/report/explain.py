@@ -7,12 +7,20 @@ one sentence, tables over the noise level, maps, and for single pixels the train
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from lemmse.analysis.controls import AFFINE, OTHER_IMAGES, controls, patch_size_control, with_patch_size
+from lemmse.analysis.controls import (
+    AFFINE,
+    OTHER_IMAGES,
+    controls,
+    half_and_double,
+    patch_size_control,
+    with_patch_size,
+)
 from lemmse.analysis.evaluate import FORMULA, NETWORK, TRUTH, Restorer
 from lemmse.analysis.explanation import (
     Squares,
@@ -24,10 +32,19 @@ from lemmse.analysis.explanation import (
 )
 from lemmse.analysis.sources import origins
 from lemmse.analysis.surprisal import deciles, surprisal_map
-from lemmse.checks import check_batch, check_count, check_generator, check_patch_size, check_positive, shown
+from lemmse.checks import (
+    check_batch,
+    check_count,
+    check_generator,
+    check_measurements,
+    check_patch_size,
+    check_positive,
+    check_positive_numbers,
+    shown,
+)
 from lemmse.estimators.blind import BlindMMSE
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
-from lemmse.networks.calling import checked
+from lemmse.networks.calling import check_repeatable, checked
 from lemmse.networks.probe import probe
 from lemmse.report.explanation import Explanation
 
@@ -56,7 +73,7 @@ def explain(
     generator: torch.Generator | None = None,
     progress: bool = True,
 ) -> Explanation:
-    """How far a network is from LE-MMSE, and from everything simpler, on given measurements.
+    """Measure how far a network is from LE-MMSE, and from everything simpler, on given measurements.
 
     With `d(f, g)` the PSNR between the images of f and g, the margin is
 
@@ -108,20 +125,25 @@ def explain(
         raise ValueError("explain needs the training images in memory, as one tensor, got a stream of batches")
     if formula.targets is not None:
         raise ValueError("explain holds a network that restores images against est, which was given other targets")
-    check_batch(y, "y", (formula.query_dtype,), (1 + len(formula.query_shape),))
+    if formula.noise != "gaussian":
+        raise ValueError(f"explain compares under Gaussian noise, but est was built for noise {formula.noise!r}")
+    check_measurements(y, formula.query_shape, formula.query_dtype, formula.device)
     sigma = check_positive(sigma, "sigma")
-    levels = [check_positive(level, "each of sigmas") for level in sigmas or ()]
+    levels = [] if sigmas is None else check_positive_numbers(sigmas, "sigmas", minimum=0)
     if levels and truth is None:
         raise ValueError("sigmas needs the truth, which is measured anew at each of them, got none")
+    check_count(top_k, "top_k")
+    asked = None if pixels is None else _checked_pixels(pixels, *formula.pre_inverse(y[:1]).shape[-2:])
     restore = _network(net, formula)
     if truth is not None:
         _check_truth(truth, formula, y)
+    sizes = _patch_sizes(patch_sizes, formula, y)
     generator = check_generator(generator) or torch.Generator().manual_seed(0)
+    check_repeatable(restore, y, sigma)
     found = _probe(net, formula, sigma)
 
-    sizes = _patch_sizes(patch_sizes, formula, y)
     ladder = {size: est if size == formula.patch_size else _with_patch_size(est, size) for size in sizes}
-    rivals = _controls(formula, other_images, another_set)
+    rivals = _controls(formula, y, other_images, another_set)
     restorers = _restorers(ladder, rivals, formula)
     measured = {sigma: y} | {
         level: formula.physics.measure(truth, level, generator=generator)
@@ -143,10 +165,10 @@ def explain(
         if level == sigma:
             shown_at = {"measurement": formula.pre_inverse(measurement), **estimates}
 
-    posterior = formula.posterior(y, sigma, top_k=check_count(top_k, "top_k"))
+    posterior = formula.posterior(y, sigma, top_k=top_k)
     surprisal = surprisal_map(formula, posterior, sigma)
     squared = (shown_at[NETWORK].double() - shown_at[FORMULA].double()).square().mean(1)
-    chosen = _pixels(pixels, squared[0], surprisal[0])
+    chosen = asked or _pixels(squared[0], surprisal[0])
     frame = pd.DataFrame(margins).sort_values("sigma", ignore_index=True)
     sizes_frame = pd.DataFrame(by_size).sort_values(["sigma", "patch_size"], ignore_index=True)
     return Explanation(
@@ -206,11 +228,17 @@ def _probe(net: Callable[..., Tensor], formula: LocalEquivariantMMSE, sigma: flo
 def _patch_sizes(asked: Iterable[int] | None, formula: LocalEquivariantMMSE, y: Tensor) -> list[int]:
     """The patch sizes to compare, P among them."""
     own = formula.patch_size
-    if asked is not None:
-        return sorted({own, *(check_patch_size(size) for size in asked)})
+    if asked is None:
+        asked = [size for size in PATCH_SIZES if size <= min(2 * own - 1, _longest(formula, y))]
+    elif not isinstance(asked, Iterable):
+        raise ValueError(f"patch_sizes must be a list of odd numbers, got {shown(asked)}")
+    return sorted({own, *(check_patch_size(size) for size in asked)})
+
+
+def _longest(formula: LocalEquivariantMMSE, y: Tensor) -> int:
+    """The largest patch size that these sizes of images and measurements allow, or that differs from smaller ones."""
     same = tuple(y.shape[1:]) == formula.query_shape
-    longest = max(formula.shape[1:]) if same else min(*y.shape[-2:], *formula.shape[1:])
-    return sorted({own, *(size for size in PATCH_SIZES if size <= min(2 * own - 1, longest))})
+    return max(formula.shape[1:]) if same else min(*y.shape[-2:], *formula.shape[1:])
 
 
 def _with_patch_size(est: LocalEquivariantMMSE | BlindMMSE, size: int) -> LocalEquivariantMMSE | BlindMMSE:
@@ -222,12 +250,13 @@ def _with_patch_size(est: LocalEquivariantMMSE | BlindMMSE, size: int) -> LocalE
 
 
 def _controls(
-    formula: LocalEquivariantMMSE, other_images: Tensor | None, another_set: Mapping[str, Tensor] | None
+    formula: LocalEquivariantMMSE, y: Tensor, other_images: Tensor | None, another_set: Mapping[str, Tensor] | None
 ) -> dict[str, Restorer]:
-    """The controls of the formula, one with a twentieth of its images among them."""
+    """The controls of the formula that can answer y, one with a twentieth of its images among them."""
     assert isinstance(formula.images, Tensor)
     few = max(1, len(formula.images) // _FEW)
-    return controls(formula, few=few, other_images=other_images, another_set=another_set)
+    sizes = [size for size in half_and_double(formula.patch_size) if size <= _longest(formula, y)]
+    return controls(formula, few=few, patch_sizes=sizes, other_images=other_images, another_set=another_set)
 
 
 def _restorers(
@@ -283,18 +312,24 @@ def _check_truth(truth: Tensor, formula: LocalEquivariantMMSE, y: Tensor) -> Non
         )
 
 
-def _pixels(asked: Sequence[tuple[int, int]] | None, squared: Tensor, surprisal: Tensor) -> list[tuple[int, int]]:
-    """The pixels whose sources are shown; those that are not asked for lie inside, where the border does not count."""
-    height, width = squared.shape
-    if asked is None:
-        inside = (~surprisal.isnan()).flatten().nonzero()[:, 0]
-        order = inside[squared.flatten()[inside].argsort(descending=True)]
-        chosen = [order[0], order[len(order) // 2], order[-1]]
-        return list(dict.fromkeys((int(place) // width, int(place) % width) for place in chosen))
+def _checked_pixels(asked: Sequence[tuple[int, int]], height: int, width: int) -> list[tuple[int, int]]:
+    """Rows and columns of pixels; raises ValueError for those that no image of H x W has."""
+    if not isinstance(asked, Sequence) or isinstance(asked, str):
+        raise ValueError(f"pixels must be a list of (row, column), got {shown(asked)}")
     for pixel in asked:
-        if len(pixel) != 2 or not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
+        whole = isinstance(pixel, (tuple, list)) and len(pixel) == 2 and all(isinstance(n, Integral) for n in pixel)
+        if not whole or not (0 <= pixel[0] < height and 0 <= pixel[1] < width):
             raise ValueError(f"pixels must be (row, column) of an image of {height} x {width}, got {shown(pixel)}")
     return [(int(row), int(column)) for row, column in asked]
+
+
+def _pixels(squared: Tensor, surprisal: Tensor) -> list[tuple[int, int]]:
+    """Pixels with the largest, the median and the least difference, inside, where the border does not count."""
+    width = squared.shape[1]
+    inside = (~surprisal.isnan()).flatten().nonzero()[:, 0]
+    order = inside[squared.flatten()[inside].argsort(descending=True)]
+    chosen = [order[0], order[len(order) // 2], order[-1]]
+    return list(dict.fromkeys((int(place) // width, int(place) % width) for place in chosen))
 
 
 def _by_density(surprisal: Tensor, squared: Tensor, sigma: float) -> pd.DataFrame:

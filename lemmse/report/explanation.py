@@ -27,7 +27,10 @@ TABLES = ("margins", "distances", "patch_sizes", "best_patch_sizes", "density", 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What `explain` found. Distances are PSNR in dB between two images, over all pixels; near is large.
+    """An explanation is what `explain` found of a network; printing it gives the answer in one sentence.
+
+    Distances are PSNR in dB between two images, over all pixels; near is large. `save` writes a page with the tables
+    and pictures.
 
     Attributes:
         answer: One sentence that says at which noise levels the formula explains the network.
@@ -49,6 +52,17 @@ class Explanation:
         difference: Between network and formula, (H, W), root mean square over channels.
         surprisal: Of each patch, (H, W) in nats, NaN near a border that the formula sees.
         sources: For each chosen pixel, the training patches that made it, heaviest first.
+
+    Source: arXiv 2601.10334; the controls are those of `lemmse.analysis.controls`.
+
+    Example:
+        >>> import torch, lemmse
+        >>> images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> est = lemmse.LocalEquivariantMMSE(images, lemmse.Denoising(), patch_size=3)
+        >>> net = lemmse.ResNet(channels=1, patch_size=3, size="tiny").eval()
+        >>> found = lemmse.explain(net, est, images[:1], 0.3, progress=False)
+        >>> found.patch_size, list(found.tables())
+        (3, ['margins', 'distances', 'patch_sizes', 'best_patch_sizes', 'density'])
     """
 
     answer: str
@@ -132,6 +146,8 @@ class Explanation:
             columns = [column for column in table if column not in ("split", "one", "network")]
             files[f"{name}.csv"] = table[columns].to_csv(index=False).encode()
         files[PAGE] = html(self.answer, self.facts(), self.sections(pictures), self.formula).encode()
+        for stale in {*(f"{name}.csv" for name in TABLES), "sources.png"} - files.keys():  # of an earlier report
+            (folder / stale).unlink(missing_ok=True)
         for name, content in files.items():
             write_atomically(folder / name, partial(Path.write_bytes, data=content))
         return folder / PAGE

@@ -32,15 +32,16 @@ def training_images(source: str, *, crop: int | None, count: int | None, channel
         (N, C, H, W) float32 in [0, 1].
 
     Raises:
-        ValueError: for what `load_images` refuses, and for a single image.
+        ValueError: for what `load_images` refuses, for a single image, and for gray images where color is asked for.
     """
+    own = 1 if channels == 1 else None  # None: the channels that they have
     try:
-        images = _at_most(
-            count, source, size=crop, channels=channels, crops=crop is not None and source not in DATASETS
-        )
+        images = _at_most(count, source, size=crop, channels=own, crops=crop is not None and source not in DATASETS)
     except DifferentSizes:
         log.info("the images of %r differ in size: crops of %d x %d pixels are cut from them", source, CROP, CROP)
-        images = _at_most(count, source, size=CROP, channels=channels, crops=True)
+        images = _at_most(count, source, size=CROP, channels=own, crops=True)
+    if images.shape[1] != channels:
+        raise ValueError(f"the picture is in color, but the training images of {source!r} are gray: add --gray")
     if len(images) < 2:
         raise ValueError(
             f"{source!r} holds one training image, but a formula needs at least 2: add images, or cut crops (--crop)"
@@ -48,7 +49,7 @@ def training_images(source: str, *, crop: int | None, count: int | None, channel
     return images
 
 
-def _at_most(count: int | None, source: str, *, size: int | None, channels: int, crops: bool) -> Tensor:
+def _at_most(count: int | None, source: str, *, size: int | None, channels: int | None, crops: bool) -> Tensor:
     """The first `count` images of `load_images`, which then reads no more than it has to, or all if there are fewer."""
     try:
         return load_images(source, count=count, size=size, channels=channels, crops=crops)

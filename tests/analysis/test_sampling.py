@@ -113,8 +113,22 @@ def test_bad_counts_shapes_and_denoisers():
         draw(lambda x, s: x, count=0, shape=(1, 3, 3))
     with pytest.raises(ValueError, match="shape must be"):
         draw(lambda x, s: x, shape=(3, 3))
-    with pytest.raises(ValueError, match="keep the shape"):
+    with pytest.raises(ValueError, match="shape must be"):
+        draw(lambda x, s: x, shape=4)
+    with pytest.raises(ValueError, match="net must keep the batch, height and width"):
         draw(lambda x, s: x[:, :, 1:], shape=(1, 3, 3))
+    with pytest.raises(ValueError, match="net must return 1 channels"):
+        draw(lambda x, s: x.repeat(1, 2, 1, 1), shape=(1, 3, 3))
+    with pytest.raises(ValueError, match="net returns NaN"):
+        draw(lambda x, s: x * torch.nan, shape=(1, 3, 3))
+    with pytest.raises(ValueError, match="mean must be a finite number"):
+        draw(lambda x, s: x, shape=(1, 3, 3), mean="a")
+    with pytest.raises(ValueError, match="est must be an estimator of Denoising, got one of Inpainting"):
+        draw(lemmse.MMSE(random_images(4, 1, 3, 3), lemmse.Inpainting(torch.zeros(3, 3))))
+
+
+def test_a_blind_network_is_called_without_sigma():
+    assert draw(lambda x: 0 * x, shape=(1, 3, 3)).abs().max() == 0
 
 
 def test_le_mmse_draws_shifted_images_from_shifted_noise():

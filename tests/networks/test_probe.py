@@ -9,6 +9,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 import lemmse
 from lemmse.networks.borders import EQUAL
+from lemmse.networks.calling import accepts_sigma
 
 
 def conv_stack(kernels: list[int], padding_mode: str, channels: int = 1, seed: int = 0) -> nn.Module:
@@ -153,3 +154,45 @@ def test_the_words_name_what_was_measured():
     words = str(lemmse.probe(conv_stack([3, 3], "zeros")))
     assert "5 x 5 pixels" in words
     assert "'zeros'" in words
+
+
+def test_what_counts_as_the_noise_level():
+    """A second argument without a default, or with the name of one; and the network inside a wrapper of torch."""
+
+    def residual(z, residual=True):
+        return 0.5 * z if residual is True else 0 * z
+
+    def told(z, sigma=0.1):
+        return z * sigma
+
+    net = nn.Conv2d(1, 1, 3, padding=1).eval()
+    assert not accepts_sigma(residual)
+    assert accepts_sigma(told)
+    assert not accepts_sigma(nn.DataParallel(net))
+    assert not accepts_sigma(torch.compile(net))
+    assert accepts_sigma(torch.compile(lemmse.PatchMLP(1, 3)))
+    assert not accepts_sigma(lambda *inputs: inputs[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigmas": 0.1}, "sigmas must be a list of numbers, got 0.1"),
+        ({"generator": 3}, "generator must be a torch.Generator or None, got 3"),
+        ({"net": lambda z: z + torch.rand_like(z)}, "net gives two different answers"),
+        ({"net": nn.InstanceNorm2d(1, track_running_stats=True).train()}, "net is in training mode"),
+    ],
+)
+def test_bad_arguments_of_probe(options, message):
+    with pytest.raises(ValueError, match=message):
+        lemmse.probe(**{"net": lambda z: z, **options})
+
+
+def test_without_noise_levels_there_is_no_effective_window():
+    found = lemmse.probe(lambda z: z, sigmas=())
+    assert found.effective_window is None
+    assert "receptive field is 1 x 1" in str(found)
+    with pytest.raises(ValueError, match="was not measured"):
+        found.effective_radius(0.1)
+    with pytest.raises(ValueError, match=r"share must be in \(0, 1\), got 2"):
+        lemmse.probe(lambda z: z).effective_radius(0.1, share=2)

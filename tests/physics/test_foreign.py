@@ -206,3 +206,38 @@ def test_what_cannot_be_used_is_named(call, message):
 
 def test_an_operator_without_noise_is_taken():
     assert isinstance(adopted(with_noise(ZeroNoise()), X), lemmse.Denoising)
+
+
+class OnlyA:
+    """An operator of which nothing is known but what it measures."""
+
+    def __init__(self, A):
+        self.A = A
+
+    def A_adjoint(self, y):
+        return y
+
+
+def hidden_in_place(x):
+    x[..., :5] = 0
+    return x
+
+
+def test_an_operator_that_works_in_place_changes_no_image():
+    images = X.clone()
+    found = adopted(OnlyA(hidden_in_place), images)
+    assert isinstance(found, lemmse.Inpainting)
+    assert torch.equal(images, X)
+    nonlinear = lemmse.Nonlinear(lambda z: z.clamp_(max=0.5))
+    assert float(nonlinear.A(images).max()) <= 0.5
+    assert torch.equal(images, X)
+
+
+@pytest.mark.parametrize("A", [torch.abs, lambda z: z.clamp(0, 1)])
+def test_an_operator_that_differs_outside_0_to_1_is_not_taken_for_the_identity(A):
+    assert isinstance(adopted(OnlyA(A), 2 * X - 1), lemmse.Nonlinear)
+
+
+def test_an_operator_that_draws_random_numbers_is_refused():
+    with pytest.raises(ValueError, match="measures one image in two ways"):
+        adopted(OnlyA(lambda z: z + 0.1 * torch.rand_like(z)), X)

@@ -25,6 +25,7 @@ def files(tmp_path, monkeypatch):
         for i in range(count):
             write_picture(random_images(1, 1, 46 + i, 50, torch.float32, seed=i), tmp_path / name / f"{i}.png")
     write_picture(PICTURE, tmp_path / "picture.png")
+    write_picture(random_images(1, 3, 24, 30, torch.float32, seed=10), tmp_path / "color.png")
     torch.manual_seed(0)
     torch.jit.save(torch.jit.script(nn.Conv2d(1, 1, 3, padding=1)), tmp_path / "net.pt")
     (tmp_path / "own_network.py").write_text("def mean(z):\n    return (z + z.roll(1, -1) + z.roll(-1, -1)) / 3\n")
@@ -96,10 +97,18 @@ def test_restore_writes_what_the_formula_returns(files, monkeypatch, capsys):
             EXPLAIN.replace("many --crop 10", "single"),
             "'single' holds one training image, but a formula needs",
         ),
-        (EXPLAIN + " --patch-size 11", "patch_size at most 10"),
+        (EXPLAIN + " --patch-size 11", "patch_size must be at most 9 where images have 10 x 10 pixels"),
+        (EXPLAIN + " --patch-size 0", "patch_size must be odd and positive, got 0"),
+        (EXPLAIN + " --crop 100", "choose a smaller size"),
         (EXPLAIN + " --patch-size 4", "patch_size must be odd"),
         ("restore picture.png --images many --sigma 0.1 -o out.jpg", "unknown ending of a picture '.jpg'"),
-        ("restore picture.png --images many --crop 10 --sigma 0.1 --patch-size 31 -o out.png", "patch_size at most 10"),
+        ("restore picture.png --images many --crop 10 --sigma 0.1 --patch-size 31 -o out.png", "must be at most 9"),
+        ("restore many/0.png --images many --sigma 0.1 -o out.png", "'many/0.png' lies among the training images"),
+        ("restore picture.png --images many --sigma 0.1 -o picture.png/out.png", "cannot write to the folder of the"),
+        (
+            "restore color.png --images many --sigma 0.1 -o out.png",
+            "the training images of 'many' are gray: add --gray",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(files, monkeypatch, capsys, words, message):

@@ -180,6 +180,10 @@ class Trained(nn.Module):
         return self.drop(z)
 
 
+def exits(z):
+    raise SystemExit(3)
+
+
 def fails(z):
     raise RuntimeError("no kernel for this")
 
@@ -197,12 +201,29 @@ def fails(z):
         (nn.Conv2d(1, 1, 3, padding=1, device="meta").eval(), {}, "net is torch.float32 on meta, but the images"),
         (lambda z: z.numpy(), {}, "net must return a tensor, got ndarray"),
         ("net", {}, "net must be a torch.nn.Module or a function, got str"),
-        (lambda z: z, {"y": torch.zeros(1, 1, 2, 9)}, "patch_size at most 2"),
-        (lambda z: z, {"y": torch.zeros(1, 1, 9)}, "y must be 4-D"),
+        (lambda z: z, {"y": torch.zeros(1, 1, 2, 9)}, "patch_size must be at most 1 where"),
+        (lambda z: z, {"y": torch.zeros(1, 1, 9)}, r"y must be of shape \(Q, 1, 12, 12\)"),
+        (lambda z: z, {"y": torch.zeros(1, 3, 9, 9)}, r"y must be of shape \(Q, 1, 12, 12\)"),
         (lambda z: z, {"y": torch.zeros(1, 1, 9, 9).numpy()}, "y must be a torch tensor, got ndarray"),
         (lambda z: z, {"sigmas": [0.1]}, "sigmas needs the truth"),
         (lambda z: z, {"truth": TRUTH[..., 1:]}, r"measurements of shape \(1, 1, 20, 25\), but y has \(1, 1, 20, 26\)"),
         (lambda z: z, {"truth": TRUTH, "sigmas": [0.1, -1]}, "each of sigmas must be a finite positive number"),
+        (lambda z: z, {"truth": TRUTH, "sigmas": 0.1}, "sigmas must be a list of numbers, got 0.1"),
+        (lambda z: z, {"pixels": (3, 4)}, r"pixels must be \(row, column\)"),
+        (lambda z: z, {"pixels": [(3.7, 4.2)]}, r"pixels must be \(row, column\)"),
+        (lambda z: z, {"top_k": 0}, "top_k must be an integer of at least 1"),
+        (lambda z: z, {"patch_sizes": 5}, "patch_sizes must be a list of odd numbers, got 5"),
+        (lambda z: z, {"other_images": IMAGES.repeat(1, 3, 1, 1)}, "other_images must have 1 channels"),
+        (lambda z: z, {"another_set": IMAGES}, "another_set must be a dictionary"),
+        (lambda z: z, {"another_set": {"other images": IMAGES}}, "must not use the name of another control"),
+        (lambda z: z.long(), {}, "net must return real floating-point values, got torch.int64"),
+        (lambda z: z + torch.rand_like(z), {}, "net gives two different answers to one input"),
+        (exits, {}, "net raises SystemExit for an input of shape"),
+        (
+            lambda z: z,
+            {"est": lemmse.LocalEquivariantMMSE(IMAGES, DENOISE, patch_size=3, noise="poisson", background=0.1)},
+            "est was built for noise 'poisson'",
+        ),
         (lambda z: z, {"pixels": [(20, 3)]}, r"pixels must be \(row, column\) of an image of 20 x 26, got"),
         (lambda z: z, {"patch_sizes": [4]}, "patch_size must be odd"),
         (lambda z: z, {"est": lemmse.MMSE(IMAGES, DENOISE)}, "est must be LocalEquivariantMMSE"),
@@ -222,3 +243,33 @@ def test_bad_input_is_one_line(net, options, message):
     with pytest.raises(ValueError, match=message) as error:
         explain(net, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("side", [20, 12])
+def test_a_wide_network_is_compared_with_what_fits(side):
+    """The control of twice the radius is left out where images and measurements are too small for it."""
+    est = lemmse.LocalEquivariantMMSE(IMAGES, DENOISE, patch_size=11)
+    found = explain(nn.Conv2d(1, 1, 11, padding=5).eval(), est, measured(TRUTH[..., :side, :side]))
+    assert "formula, P = 21" not in found.controls
+    assert set(found.patch_sizes["patch_size"]) == {1, 3, 5, 7, 9, 11}
+
+
+def test_a_network_that_works_in_place_changes_nothing():
+    y = measured()
+    before = y.clone()
+    in_place = explain(lambda z: z.mul_(0.5), y=y)
+    assert torch.equal(y, before)
+    assert in_place.margins.equals(explain(lambda z: z * 0.5, y=y).margins)
+    assert in_place.probe.receptive_field == 1
+
+
+def test_a_report_of_complex_images_and_one_after_another(tmp_path):
+    """Images of two channels are drawn by their magnitude; tables of an earlier report do not stay."""
+    images = random_images(6, 2, 8, 8, torch.float32)
+    physics = lemmse.FourierSampling(torch.ones(8, 8), complex_images=True)
+    est = lemmse.LocalEquivariantMMSE(images, physics, patch_size=3)
+    y = physics.measure(images[:1], 0.2, generator=torch.Generator().manual_seed(0))
+    explain(lambda z: z * 0.9, est, y, truth=images[:1]).save(tmp_path)
+    assert (tmp_path / "risk.csv").exists()
+    explain(lambda z: z * 0.9, est, y).save(tmp_path)
+    assert not (tmp_path / "risk.csv").exists()
