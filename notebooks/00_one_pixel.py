@@ -320,6 +320,6 @@ record(share=share, effective=effective_patches[shown], deviation=deviation, err
 # ## Try it
 #
 # - `sigma 0.5`: many patches share the weight, and the pixel becomes a local mean.
-# - `patch_size 15`: hardly any two patches are alike, so few of them carry the weight. This is how a network with a
-#   large receptive field memorizes its training images.
+# - `patch_size 15`: hardly any two patches are alike, so few of them carry the weight, and the formula copies
+#   pixels of training images. [Another chapter](05_data_and_patch_size.ipynb) asks whether networks do so too.
 # - `row 5` and `column 22`: another pixel. Look for an edge, then for a flat region.

@@ -30,11 +30,11 @@
 # formula.
 #
 # **The controls.** A network that is near the formula proves little where it is just as near to something simpler.
-# Therefore we compare it with *controls*, which know less than the formula: the measurement itself; the best affine map
-# of the same patch; the formula for smaller and for larger patches; the formula for few of the training images; and,
-# for noise alone, non-local means, a filter that knows no training image. The *margin* of a network is its distance
-# to the nearest control minus its distance to the formula. Distances are PSNR in dB, so near means a large PSNR, and
-# a positive margin means that the formula is nearer than every control.
+# Therefore we compare it with *controls*, which are other restorers that could explain the network as well: the
+# measurement itself; the best affine map of the same patch; the formula for smaller and for larger patches; the formula
+# for few of the training images; and, for noise alone, non-local means, a filter that knows no training image. The
+# *margin* of a network is its PSNR to the formula minus its PSNR to the nearest control, in dB. A large PSNR means
+# near, so a positive margin means that the formula is nearer than every control.
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
@@ -471,6 +471,7 @@ for name, other in (("formula", FORMULA), ("affine", AFFINE)):
 # - `lemmse run 01 -p patch_size 9 -p steps 6000`: the network sees more, and needs a longer training to
 #   reach the formula. With
 #   a changed parameter the chapter reports whether the claim holds, and does not fail.
-# - `lemmse run 01 -p count 20 -p few 5`: with few images, both memorize.
+# - `lemmse run 01 -p count 20 -p few 5`: with few images the formula recites them. See how far
+#   the networks follow.
 # - `lemmse run 01 -p data fashion_mnist`, after `lemmse data fetch fashion_mnist`: independent images
 #   of another kind.

@@ -145,7 +145,8 @@ show_figure(
     name="fig-cost-n",
     caption=f"""Seconds for one image of {size} x {size} pixels against the number $N$ of training images, at $P =
     {patch_size}$ and $\\sigma = {sigma:g}$: the least of {repeats} turns. The baseline is slow, so it is measured with
-    few training images. Below the dotted line, the roofline, no program that computes every exponential can be.""",
+    few training images. A program that computes every exponential cannot be faster than the dotted line, the roofline.
+    The engine skips exponentials that are too small to matter.""",
     alt="Seconds against the number of training images: straight lines, the baseline far above the engine.",
 )
 

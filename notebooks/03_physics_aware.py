@@ -28,7 +28,8 @@
 # $$
 #
 # The pre-inverse changes both what the patches show and the covariance $\sigma^2 S_k$ of their noise. The sum runs
-# over the positions $k$ whose noise has the same range as that of $m$; we say that these positions *compete* for $m$.
+# over the positions $k$ for which the matrices $S_k$ and $S_m$ have the same column space; we say that these positions
+# *compete* for $m$.
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to
@@ -419,8 +420,9 @@ The gain of the networks is {apart.loc[min(sigmas)]:+.1f} dB from that of the fo
 #
 # The answer would be wrong if, on training images, the aware formula of inpainting or Fourier sampling had a larger
 # risk than the agnostic one, by more than three standard errors. It would also be wrong if, at the middle noise level
-# and above, the formula did not lose behind the pseudo-inverse of the blur, by more than two standard errors; or if
-# there only the formula lost and not the best affine map. About the networks with other inputs nothing is claimed: they
+# and above, the formula did not lose behind the pseudo-inverse of the blur, by more than two standard errors; or if, at
+# some noise level, the best affine map behind it did not have a larger risk on training images than the agnostic one.
+# About the networks with other inputs nothing is claimed: they
 # were trained for a short time, and [the table](#tab-aware-margins) shows where controls are still nearer to them.
 
 # %%
@@ -476,7 +478,7 @@ quoted = {place: f"{figures.plus_minus(row['mean'], row.error)} dB" for place, r
 hole, fourier, tikhonov = (quoted[place] for place in ((HOLE, PINV), (FOURIER, PINV), (BLUR, strong)))
 lost_at = ", ".join(f"{gain_text(FORMULA, 'test', sigma)} at $\\sigma = {sigma:g}$" for sigma in sigmas)
 if recites:
-    lost_at += f"; at $\\sigma = {min(sigmas):g}$ it gains because more patches vote, not because the input is better"
+    lost_at += f"; the gain at $\\sigma = {min(sigmas):g}$ fits with more patches voting, not with a better input"
 sure = nearness[nearness.sigma >= (start or float("inf"))]
 if start is None:
     followed = f"""Whether networks follow is not decided here: after {steps:,} steps of training, even at $\\sigma
@@ -486,7 +488,8 @@ else:
     {sure.margin.min():.1f} dB or more, for $\\sigma$ of {start:g} and above; at less noise at least one is not."""
 show_answer(f"""It depends on what $B$ does to the noise inside a patch. The formula on {tested} test images at
 $\\sigma = {middle:g}$ gains {hole} where $B$ erases the noise of hidden pixels, and {fourier} where it erases that
-of frequencies that were not measured. Behind the pseudo-inverse of a blur, which amplifies noise, it gains {lost_at}.
+of frequencies that were not measured. The pseudo-inverse of a blur amplifies noise. Behind it the gain of the formula,
+where a negative number is a loss, is {lost_at}.
 Behind {strong}, which hardly amplifies noise, it gains {tikhonov} at $\\sigma = {middle:g}$. {followed} Behind
 the pseudo-inverse of the blur {verdict}, on training images; at $\\sigma = {middle:g}$ the affine filter of the same
 input gains {figures.plus_minus(*possible.loc[middle, ["mean", "error"]])} dB over it. The network divides

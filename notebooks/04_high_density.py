@@ -91,7 +91,7 @@ formula = LocalEquivariantMMSE(images, physics, patch_size=patch_size)
 queries = surprisals(formula, sets, sigmas, seed=seed + 1)
 
 # %% [markdown]
-# The networks are the denoisers of [the first chapter](01_theory_predicts_network.ipynb).
+# The networks are the denoisers of [the main claim](01_theory_predicts_network.ipynb).
 
 # %%
 training = Training(
@@ -308,8 +308,8 @@ least, most = rarest.loc[rarest["drop"].idxmin()], rarest.loc[rarest["drop"].idx
 weak, strong = home.loc[home["mean"].idxmin()], home.loc[home["mean"].idxmax()]
 falls = (rarest["drop"] > SURE * rarest.drop_error).all()
 quoted = ", ".join(f"'{name}'" for name in rivals)
-show_answer(f"""{"Yes, networks are nearer" if falls else "Networks are not at all noise levels nearer"} to the formula
-where the training patches are dense. From the tenth of the pixels where they are densest to the tenth where they are
+opening = "Yes, networks are nearer" if falls else "It is not sure at every noise level that networks are nearer"
+show_answer(f"""{opening} to the formula where the training patches are dense. From the tenth of the pixels where they are densest to the tenth where they are
 rarest, the agreement falls by {figures.plus_minus(least["drop"], least.drop_error)} to
 {figures.plus_minus(most["drop"], most.drop_error)} dB, on training and on test images, for $\\sigma$ from
 {min(sigmas):g} to {max(sigmas):g}. Density orders the pixels only loosely: the rank correlation is from

@@ -408,7 +408,8 @@ alone_not = all(is_sure(*pair) for pair in others_gap.values())
 both_enough = not is_sure(*gap_of(at_shown_images["LE-MMSE"] - at_shown_images[AFFINE]))
 opening = "Mostly because it is local" if local_more else "Locality does not surely count for more than equivariance"
 if alone_not:
-    opening += ", and only the two constraints together are enough" if both_enough else ", and both together do more"
+    opening += ", and with both constraints the gap is smaller than with one or with none"
+    opening += ", and not surely larger than that of the affine filter" if both_enough else ""
 resemblance = margin_sentence(margin_table).replace("the formula", "LE-MMSE")
 resemblance = resemblance.replace("than to any control", "than to any of the other three and of the controls")
 quoted = ", ".join(f"'{name}'" for name in rivals)

@@ -140,8 +140,8 @@ show_figure(
 # ## Does anything simpler predict the networks as well?
 #
 # All networks restore the same measurements as the formula. So do the controls of [the main
-# claim](01_theory_predicts_network.ipynb), which know less than the formula or something else. Only the formula of a
-# larger window is left out, because of the time that it takes.
+# claim](01_theory_predicts_network.ipynb). Only the formula of a larger window is left out, because of the time that it
+# takes.
 
 # %%
 half = [P for P in half_and_double(patch_size) if patch_size > P]
@@ -301,9 +301,9 @@ Markdown(
 # ## The answer, and what would prove it wrong
 #
 # The answer would be wrong if, in a world and in the range of noise levels that it names, a control predicted the
-# networks as well as the formula does. At small noise this happens. There the formula answers a patch that is like no
-# training patch with its nearest training patches, and a network, which never saw such a patch, answers with whatever
-# its weights make of it. For worlds without structure no margin is claimed. Where pixels are independent, for
+# networks as well as the formula does. The answer also says where controls are nearer at small noise. A possible reason,
+# which is not tested here: for a patch that is unlike all training patches, the formula returns pixels of the nearest
+# ones, while a network was never trained on such a patch, and nothing fixes its output there. For worlds without structure no margin is claimed. Where pixels are independent, for
 # instance, the affine filter knows nearly all that can be known about them.
 
 

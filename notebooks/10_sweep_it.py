@@ -7,7 +7,7 @@
 # %% [markdown]
 # # Sweep it
 #
-# **Question.** [The first chapter](00_one_pixel.ipynb) counts how many training patches share the weight of one
+# **Question.** [The chapter about one pixel](00_one_pixel.ipynb) counts how many training patches share the weight of one
 # pixel. How does this number depend on the patch size and on the noise, and how does one find out without running the
 # chapter by hand for each case?
 
@@ -138,7 +138,7 @@ effective = table.pivot(index="patch_size", columns="sigma", values="effective")
 low, narrow, wide = min(sigmas), min(patch_sizes), max(patch_sizes)
 show_answer(f"""For this pixel, the effective number of patches at $\\sigma = {low:g}$ falls from
 {figures.rounded(effective[low][narrow])} at $P = {narrow}$ to {figures.rounded(effective[low][wide])} at $P =
-{wide}$, and it grows with the noise. One command runs the first chapter {len(table)} times for this, once for each
+{wide}$, and it grows with the noise. One command runs the chapter about one pixel {len(table)} times, once for each
 patch size and noise level, and continues where it was if it is interrupted. The numbers are about one pixel of one
 test image and one draw of the noise.""")
 
@@ -164,5 +164,4 @@ record(runs=len(table), first=effective[low][narrow], last=effective[low][wide])
 # - `lemmse run 10 -p sigmas "[0.05, 0.1, 0.3, 1.0]"`: only the new runs are executed.
 # - Add `image: [0, 1, 2, 3]` to the grid: the spread over images appears as error bars in the figure.
 # - Write `product: {count: [50, 100, 200, 400]}` into `grid.yaml` and try `lemmse sweep 07 grid.yaml --dry-run`:
-#   other chapters are swept in the same way. [The chapter about data and patch size](05_data_and_patch_size.ipynb)
-#   and this one hold a sweep of their own, so sweep them with `--jobs 1`.
+#   other chapters are swept in the same way. This chapter holds a sweep of its own, so sweep it with `--jobs 1`.

@@ -30,7 +30,7 @@
 # pixels of the crops that see the border in the same way, and a pixel inside only with pixels inside.
 #
 # Everything below works for a network of your own: `probe` finds out what it looks at, `explain` holds it against the
-# formula and against the controls of [the first chapter](01_theory_predicts_network.ipynb), and neither needs to know
+# formula and against the controls of [the main claim](01_theory_predicts_network.ipynb), and neither needs to know
 # how it was built. The page [Run it yourself](../run.md) shows the same from the command line.
 
 # %% tags=["parameters", "hide-input"]
@@ -151,8 +151,9 @@ looks = pd.DataFrame(
 show_table(
     looks,
     name="tab-probe",
-    caption="""What `probe` finds. A shift of the input instead of the output changes the output by these shares of its
-    standard deviation: inside, the networks commute with translations; at the border, zero padding shows.""",
+    caption="""What `probe` finds. The columns about shifts compare the output for a shifted input with the shifted
+    output, relative to the standard deviation of the output. Inside, the networks commute with translations; at the
+    border, zero padding shows.""",
 )
 
 # %% [markdown]
@@ -304,9 +305,9 @@ show_figure(
 )
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
-dense, rare = found.density["psnr"].iloc[0], told.density["psnr"].iloc[-1]
-Markdown(f"""In the tenth of the pixels whose patches are most like the training patches, network and formula agree to
-{dense:.1f} dB; in the tenth least like them, to {rare:.1f} dB.""")
+dense, rare = found.density["psnr"].iloc[0], found.density["psnr"].iloc[-1]
+Markdown(f"""On the whole photograph, network and formula agree to {dense:.1f} dB in the tenth of the pixels whose patches
+are most like the training patches, and to {rare:.1f} dB in the tenth whose patches are least like them.""")
 
 # %% [markdown]
 # ## Which training patches made a pixel
@@ -346,9 +347,9 @@ Markdown(f"""On a piece of the photograph, the formula that has to guess $\\sigm
 # %% [markdown]
 # ## The answer, and what would prove it wrong
 #
-# The answer would be wrong if a control were nearer to a network than the formula is, in the range of noise levels that
-# the answer names; if this held for crops and not for whole photographs, then the border or the size would matter in a
-# way that the formula does not know. The answer is about networks of a small receptive field. A deep denoiser sees tens
+# The answer would be wrong if, in the range of noise levels that it names, a control were nearer to a network than the
+# formula is. If the formula were nearer on the pieces but not on the whole photograph, then the border or the size
+# would matter in a way that the formula does not know. The answer is about networks of a small receptive field. A deep denoiser sees tens
 # of pixels, and no set of crops is dense among patches of that size: `explain` then tells which smaller $P$ explains it
 # best.
 

@@ -8,8 +8,8 @@
 # # Any target, any loss
 #
 # **Question.** A network need not be trained on the squared error, and need not return the image that was measured.
-# Does the formula also say what a network does that was trained on the absolute error, or to color a gray picture? And
-# can one trust the intervals that it gives for each pixel?
+# Suppose it was trained on the absolute error, or to color a gray picture. Does the formula also say what it does then?
+# And can one trust the intervals that the formula gives for each pixel?
 
 # %% [markdown] tags=["answer"]
 # **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
@@ -418,11 +418,11 @@ def levels_of(rows):
 
 weak = margin_table[margin_table["margin"].abs() <= SURE * margin_table["error"]]
 wrong = margin_table[margin_table["margin"] < -SURE * margin_table["error"]]
-exceptions = f" At σ = {levels_of(weak)} this is not sure for all of them." if len(weak) else ""
+exceptions = f" At σ = {levels_of(weak)} this is not sure for every network." if len(weak) else ""
 if len(wrong):
     exceptions += (
-        f" At σ = {levels_of(wrong)} it is the other way around for the network of the {wrong['network'].iloc[0]}: "
-        "there networks are farther from both than these are from each other."
+        f" At σ = {levels_of(wrong)} the network of the {wrong['network'].iloc[0]} is nearer to the other estimate; "
+        "[the table](#tab-losses) shows how near mean and median are to each other there."
     )
 if colored_like is None:
     colored = "is not clearly nearer to the formula than to every control, even at the largest noise"
@@ -439,8 +439,8 @@ widest = covered.set_index(["split", "sigma"]).loc[(worst_set, worst_sigma)]
 show_answer(f"""Yes at large noise. From σ = {claimed_from:g} on, a network that was trained on squares is nearer to the
 mean than to the median, and one that was trained on the absolute error is nearer to the median, by {least(judged)} or
 more.{exceptions} A network that was trained to color gray pictures {colored}. The controls are tinted gray, the best
-affine filter, and the formula with other windows. Both network and formula know the colors of what they were trained
-on only: at σ = {min(sigmas):g} the formula is nearer to the true colors than tinted gray and the affine filter by
+affine filter, and the formula with other windows. Network and formula know only the colors of the training images:
+at σ = {min(sigmas):g} the formula is nearer to the true colors than tinted gray and the affine filter by
 {figures.plus_minus(*gains.loc[least_noise, ["mean", "error"]])} dB on training images, and by
 {figures.plus_minus(*gains.loc[("test", min(sigmas)), ["mean", "error"]])} dB on test images. The interval of 90 % holds
 {held("training")} % of the pixels on training images, and it cannot be trusted elsewhere: on test images it holds

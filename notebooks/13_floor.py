@@ -32,9 +32,10 @@
 # \mathbb E\, R_N \;\le\; R^* \;\le\; \mathbb E\, R_{\mathrm{LOO}}.
 # $$
 #
-# The first holds because $\hat x$ is the best such map for its own images, and no map is as good for others as the best
-# one is for them. The second holds because $\hat x^{-i}$ is such a map, made without the image that it is tested on, if
-# the images are independent. So no network of receptive field $P$ has, on average, a test risk below the *floor* $R_N$,
+# The left inequality holds because $\hat x$ has the least error of all such maps on its own $N$ images. There its error
+# is at most that of the map that is best for the whole population, and the error of that map is $R^*$ on average. The
+# right inequality holds because $\hat x^{-i}$ is such a map too, made without the image that it is tested on, if the
+# images are independent. So no network of receptive field $P$ has, on average, a test risk below the *floor* $R_N$,
 # and the formula itself reaches the *ceiling* $R_{\mathrm{LOO}}$. The patch size with the least ceiling is the one to
 # choose.
 
@@ -178,9 +179,9 @@ figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center
 show_figure(
     figure,
     name="fig-floor-and-ceiling",
-    caption=f"""The least risk of all local and equivariant maps lies in the gray band, whatever the network. Floor and
-    ceiling come from the training images alone, at most {queries} of them drawn at random; stars are {tested} test
-    images that neither knows. Bars are standard errors. Where the ceiling is lowest is the patch size to choose.""",
+    caption=f"""The gray band reaches from floor to ceiling. On average over training sets of independent images, the
+    least risk of all local and equivariant maps lies between the two. They are estimated from the training images
+    alone, at most {queries} of them drawn at random; stars are {tested} test images that neither knows. Bars are standard errors. Where the ceiling is lowest is the patch size to choose.""",
     alt="A panel for each N and sigma: floor falls with P, ceiling first falls and then rises, test risk lies on it.",
 )
 
@@ -349,16 +350,17 @@ ratio = (table["ceiling"] / table["floor"]).groupby(table["count"]).median()
 verdict = (
     f"The patch size that the ceiling chooses costs up to {lost.max():.1f} % of test risk against the best"
     if lost.max() > 0
-    else f"The patch size that the ceiling chooses is the best on test images at every N and σ, of {len(patch_sizes)}"
+    else f"Of {len(patch_sizes)} patch sizes the ceiling chooses the one that is best on test images, at every N and σ"
 )
+is_below = "none is" if lowest.min() > -SURE else "at least one is"
 pictures = len(set(image_groups(photographs, **options)))
 show_answer(f"""Yes. On {kind} of {size} × {size} pixels, floor and ceiling differ by a factor of
 {ratio.iloc[0]:.1f} for N = {counts[0]} and {ratio.iloc[-1]:.1f} for N = {counts[-1]} (median over P and noise levels),
-and the risk on test images is near the ceiling: it differs by {gap.abs().max():.1f} standard errors at most, in
-{len(table)} pairs of N and P. {verdict}, where always taking P = {narrowest} or P = {widest} costs up to
-{choice[["narrowest", "widest"]].max(axis=None):.0f} %. None of {len(networks)} networks with P = {P}, trained on
-photographs, is below the floor on test crops by more than {SURE:g} standard errors: the nearest is
-{"above" if lowest.min() > 0 else "below"} it by {abs(lowest.min()):.1f}. These errors are wide, because the test crops
+and the risk on test images differs from the ceiling by {gap.abs().max():.1f} standard errors at most, in {len(table)}
+cases of N, P and σ. {verdict}; always taking P = {narrowest} or P = {widest} costs up to
+{choice[["narrowest", "widest"]].max(axis=None):.0f} %. Of {len(networks)} networks with P = {P}, trained on photographs,
+{is_below} below the floor on test crops by more than {SURE:g} standard errors: the lowest is
+{"above" if lowest.min() > 0 else "below"} it by {abs(lowest.min()):.1f} standard errors. These errors are wide, because the test crops
 come from {pictures} photographs only. For photographs the ceiling is honest only if
 the whole photograph is left out: with a crop alone left out it is lower by
 {100 * (1 - (too_low["ceiling"] / bounds["ceiling"]).min()):.0f} %. This was tested at σ from {min(sigmas):g} to

@@ -186,7 +186,7 @@ show_table(
 )
 
 # %% [markdown]
-# ## Where the deviation is calibrated, and where it lies
+# ## Where the deviation is calibrated, and where it is wrong
 #
 # The posterior variance is the error that the formula expects. On the training images, with noise as assumed, it is
 # right by construction. We divide the error that occurs by the error that is expected.
@@ -260,8 +260,9 @@ wide.columns = [f"{home}, σ = {sigma:g}" for home, sigma in wide.columns]
 show_table(
     wide.reset_index(),
     name="tab-alarm",
-    caption="""Area under the curve of the gap, in parentheses that of the surprise: 1 tells all images of the world
-    from those at home, 0.5 none, and below 0.5 the world looks more like home than home does.""",
+    caption="""Area under the curve of the gap, in parentheses that of the surprise. 1: every image of the world has a
+    larger value than every image at home. 0.5: the alarm is no better than chance. Below 0.5: images at home have the
+    larger values.""",
 )
 
 # %% [markdown]
@@ -416,8 +417,8 @@ show_table(
 # ## The answer, and what would prove it wrong
 #
 # The answer would be wrong if the estimate without the truth were biased; if the deviation were wrong on training
-# images; if the alarm were no better than chance where the deviation lies most; or if, at large noise, the affine
-# filter were as near to the filters of the networks as the formula is.
+# images; if the alarm told fewer than five worlds from training images; or if, at large noise, the affine filter were
+# as near to the filters of the networks as the formula is.
 
 # %% tags=["hide-input"]
 bias["z"] = bias["mean"] / bias["sem"]

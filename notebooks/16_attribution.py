@@ -8,7 +8,8 @@
 # # Who taught it that?
 #
 # **Question.** Which training images is an estimate made of? What would change if some of them were removed? The
-# formula answers both exactly. Does its answer predict what a network does that is trained again without these images?
+# formula answers both exactly for its own estimate. Does its answer predict what a network does after it is trained
+# again without these images?
 
 # %% [markdown] tags=["answer"]
 # **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
@@ -352,12 +353,12 @@ missed = mean_with_error(sizes["ratio"], sizes["error"])
 better = fewer_noise["ahead"] > SURE * fewer_noise["error"]
 worse = fewer_noise["ahead"] < -SURE * fewer_noise["error"]
 if ahead[0] > SURE * ahead[1]:
-    verdict = "at large noise it predicts better than the affine filter what networks of this size forget"
-    verdict += "" if better.any() else ", at less noise it does not"
+    verdict = "at large noise it predicts what networks of this size forget better than the affine filter does"
+    verdict += "" if better.any() else ", but at less noise it does not"
 elif ahead[0] > -SURE * ahead[1]:
-    verdict = "what networks of this size forget it predicts no better than the affine filter does"
+    verdict = "it predicts what networks of this size forget no better than the affine filter does"
 else:
-    verdict = "what networks of this size forget the affine filter predicts better"
+    verdict = "the affine filter predicts what networks of this size forget better than the formula does"
 at_less_noise = ""
 if len(fewer_noise):
     nearest_level = fewer_noise[fewer_noise["sigma"] == fewer_noise["sigma"].max()]
@@ -376,18 +377,18 @@ against_seed = (
     else "not always less than what another seed changes"
 )
 small = sizes.set_index(["case", "sigma"]).loc[(recites, shown)]
-show_answer(f"""The formula names the teachers exactly; {verdict}. Asked about one of N = {few} training images at
-$\\sigma = {shown:g}$, the image itself has a share of {100 * float(own[0]):.0f} %. Asked about a test image with N =
-{many}, no image has a share above {100 * largest:.1f} %, and some {sharing:.0f} images share each pixel. Networks that
-are trained without the {100 * share:.0f} % of the images with the largest shares change by
-{figures.span(sizes["top"], ".3f")}. At these noise levels that is {against_seed} ({figures.span(by_seed)} of it), and
-{figures.plus_minus(*missed)} times as much as without as many random images, in the mean over all noise levels and both
-N. From $\\sigma = {claimed_from:g}$ on, where the networks are near the formula, the mean change over {seeds} seeds
+show_answer(f"""The formula gives the exact share of each training image in its own estimate; {verdict}. If one asks
+about one of N = {few} training images at $\\sigma = {shown:g}$, this image itself has a share of
+{100 * float(own[0]):.0f} %. If one asks about a test image with N = {many}, no image has a share above
+{100 * largest:.1f} %, and some {sharing:.0f} images share each pixel. Networks that are trained without the
+{100 * share:.0f} % of the images with the largest shares change by {figures.span(sizes["top"], ".3f")}. This change is
+{against_seed} ({figures.span(by_seed)} of it), and {figures.plus_minus(*missed)} times as large as the change without as
+many random images, in the mean over all noise levels and both N. From $\\sigma = {claimed_from:g}$ on, where the networks are near the formula, the mean change over {seeds} seeds
 correlates with that of the formula at {figures.span(judged["formula"])} and with that of the affine filter at
-{figures.span(judged["affine"])}; the difference is {figures.plus_minus(*ahead)} in the mean over both N. Without random
-images the correlations are {figures.span(at_random["formula"])} and {figures.span(at_random["affine"])} there.
-{at_less_noise}At $\\sigma = {shown:g}$ the networks recite much less than the formula: asked about the training image,
-the formula would change by {small["predicted"]:.3f} without its teachers, the networks change by {small["top"]:.3f}.
+{figures.span(judged["affine"])}; the difference is {figures.plus_minus(*ahead)} in the mean over both N. When
+random images are removed, these correlations are {figures.span(at_random["formula"])} with the formula and
+{figures.span(at_random["affine"])} with the affine filter. {at_less_noise}At $\\sigma = {shown:g}$ the networks recite much less than the formula: without these images, the estimate of the
+training image by the formula changes by {small["predicted"]:.3f}, that by the networks by {small["top"]:.3f}.
 This is about {asked} images for each N, networks of {network_size} size, P = {P} and $\\sigma$ from {min(sigmas):g} to
 {max(sigmas):g}.""")
 

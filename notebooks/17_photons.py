@@ -27,8 +27,9 @@
 # \end{gathered}
 # $$
 #
-# the product over the $P \times P$ pixels of the window. Its logarithm is bilinear in $(y, 1)$ and in $(\log \mu,
-# \mu)$, so a sum over windows gives it as fast as it gives squared differences. The mean of the posterior can also be
+# the product over the $P \times P$ pixels of the window. The logarithm of a weight is the sum of $y \log \mu - \mu$ over
+# the window. So a sum over windows gives the logarithms of all weights, as fast as it gives the sums of squared
+# differences for Gaussian noise. The mean of the posterior can also be
 # read off the density $p$ of the counts alone, which is [Robbins' formula](../relatives.md):
 #
 # $$
@@ -131,9 +132,10 @@ for name in architectures:
 # ## The controls
 #
 # What else could predict the network? We take the formula for Gaussian noise, with the mean variance of the counts. We
-# take the same after the Anscombe transform $2 \sqrt{y + 3/8}$, which gives all counts nearly the variance 1. This is
-# the practice in the field; we do it once with the inverse of the transform, and once with the weights used for the
-# clean values, which needs none. The other controls are the best affine filter, non-local means, which is a filter that
+# take the same after the Anscombe transform $2 \sqrt{y + 3/8}$, which gives all counts nearly the variance 1, in two
+# ways. One is the practice in the field: transform the counts, denoise them, and apply the inverse of the transform. The
+# other takes only the weights from the transformed counts, and averages the clean pixels with them. It needs no
+# inverse. The other controls are the best affine filter, non-local means, which is a filter that
 # knows no training image, the formula for Poisson noise with other receptive fields, the same with few training images,
 # and the measurement itself.
 

@@ -352,10 +352,12 @@ show_table(
 # %% [markdown]
 # ## The answer, and what would prove it wrong
 #
-# The answer would be wrong if, at the noise levels that it names, a control predicted the network better than the
-# formula does at the frequencies that were not measured. The affine filter is a strong control here: it knows the mean
-# and the covariance of the patches of the heads. With few training slices and little noise the formula copies patches
-# of single slices, and the measured columns hardly say which; a network that was trained for minutes averages instead.
+# The answer would be wrong if, at the frequencies that were not measured, the network were no nearer to the truth than
+# its input is; if, at the largest noise level and with the agnostic input, a control predicted it there as well as the
+# formula does; or if longer training did not raise the margin. Where a control is nearer, the answer says so. The
+# affine filter is a strong control here: it knows the mean and the covariance of the patches of the heads. With few
+# training slices and little noise the formula copies patches of single slices; a network that was trained for minutes
+# averages instead.
 
 # %% tags=["hide-input"]
 judged = unseen[(unseen["sigma"] >= claimed_from) & (unseen["network"] == architecture)]

@@ -8,7 +8,7 @@
 # # The border tells where you are
 #
 # **Question.** Nearly every network pads its images with zeros. Does such a network know where in the image a pixel
-# lies, how far from the border does it know, and does the formula say what it makes of that?
+# lies? How far from the border does it know this? Does the formula predict what the network does with this knowledge?
 
 # %% [markdown] tags=["answer"]
 # **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
@@ -108,8 +108,8 @@ show_figure(
 # %% [markdown]
 # ## How far from the border is the position known?
 #
-# An image of one gray without noise looks the same everywhere, except for the border. Whatever a network makes of it
-# that differs from what it makes in the middle, it does because it knows where it is.
+# An image of one gray without noise looks the same everywhere, except at the border. So if the output of a network at
+# some pixel differs from its output in the middle, then the network has used the border to tell where this pixel is.
 
 # %%
 recipe = Training(
@@ -343,7 +343,7 @@ def is_sure(line):
     return bool(line["margin"] > SURE * line["error"])
 
 
-it_pays = "makes it pay" if is_sure(high) else "does not surely make it pay"
+helps = "helps" if is_sure(high) else "does not surely help"
 at_loud = "; ".join(f"{name} {written(after.loc[f'{name}, zeros', 'border', loud])}" for name in architectures)
 of_longer = {zone: after.loc[f"{again}, zeros", zone, loud] for zone in zones}
 quiet = after.loc[f"{again}, zeros", "border", claimed_from]
@@ -354,12 +354,12 @@ by_formula = (
 )
 gained = {zone: figures.plus_minus(line["gain"], line["error"]) for zone, line in longer_training.iterrows()}
 several = f"{', '.join(architectures[:-1])} and {architectures[-1]}" if len(architectures) > 1 else architectures[0]
-show_answer(f"""A network with zero padding knows where a pixel lies within half a receptive field of the border, here
-{" or ".join(map(str, reached))} pixels, and the same holds for the formula; neither can know it farther inside, and
-with circular padding neither knows it at all. {several} use it: the border of a gray image changes by
-{figures.span(strongest.values())}. Much noise {it_pays}: at $\\sigma = {high["sigma"]:g}$ the formula with zero padding
-is at the border {written(high)} nearer to the truth than the circular one. It has a price, for a corner has only one
-competing patch in each of the {count} training images: at $\\sigma = {low["sigma"]:g}$ the difference is
+show_answer(f"""A network with zero padding knows the position of a pixel that lies near the border, within half a
+receptive field, here {" or ".join(map(str, reached))} pixels. The same holds for the formula. Farther inside neither can
+know it, and with circular padding neither knows it at all. {several} use it: the border of a gray image changes by
+{figures.span(strongest.values())}. With much noise, knowing the border {helps}: at $\\sigma = {high["sigma"]:g}$ the
+formula with zero padding is {written(high)} nearer to the truth at the border than the circular one. Knowing it has a
+price, since a corner has only one competing patch in each of the {count} training images: at $\\sigma = {low["sigma"]:g}$ the difference is
 {written(low)}. Does the formula say what the networks make of the border? {by_formula}. The controls are the formula
 with circular padding, the formula with zero padding for P = {" and ".join(map(str, half_and_double(patch_size)))}, the
 affine filter and the measurement. At the border and $\\sigma = {loud:g}$ the margins over the nearest of them are,

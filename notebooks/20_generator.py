@@ -14,7 +14,7 @@
 # **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.
 
 # %% [markdown]
-# **The formula.** A denoiser $\hat x(x, \sigma)$ says where the clean image lies that is hidden in the noisy image $x$.
+# **The formula.** A denoiser $\hat x(x, \sigma)$ estimates the clean image that is hidden in the noisy image $x$.
 # Diffusion models draw images by following it, from pure noise to $\sigma = 0$:
 #
 # $$
@@ -129,7 +129,7 @@ samplers = {
 shape = tuple(images.shape[1:])
 pictures, paths = {}, {}
 for name, denoiser in samplers.items():
-    path = paths[name] = []  # what it takes the clean image for
+    path = paths[name] = []  # its estimates of the clean image
 
     def watched_denoiser(x, sigma, denoiser=denoiser, path=path):
         path.append(denoiser(x, sigma))
@@ -156,8 +156,8 @@ show_figure(
     name="fig-generator",
     caption=f"""Each row starts from one noise image, at $\\sigma = {first_sigma:g}$. From left to right: MMSE draws
     training images, E-MMSE draws them shifted, LE-MMSE with P = {patch_size} draws a patchwork, the network
-    ({architecture}, trained with the same receptive field) draws a picture much like it, LE-MMSE with other P draws
-    other ones, and the affine filter draws smooth noise.""",
+    ({architecture}, trained with the same receptive field) draws a picture that [a table](#tab-same-picture) compares
+    with this patchwork, LE-MMSE with other P draws other ones, and the affine filter draws smooth noise.""",
     alt="Rows of images drawn from one noise by MMSE, E-MMSE, LE-MMSE, a network, other patch sizes and affine filter.",
 )
 
@@ -254,8 +254,8 @@ show_table(
 # %% [markdown]
 # ## Does the network draw the same picture?
 #
-# At every noise level of the flow we compare what the network takes the clean image for with what the formula does,
-# each on its own path from the same noise. The controls are the affine filter, the formula for other patch sizes, the
+# At every noise level of the flow we compare the estimates of the clean image by the network and by the formula, each
+# on its own path from the same noise. The controls are the affine filter, the formula for other patch sizes, the
 # estimators without locality, and the formula from another noise. PSNR compares gray values. The rank correlation
 # compares only which pixels are brighter.
 
@@ -295,9 +295,9 @@ lines.set_size_inches(5.8, 4.6)
 show_figure(
     lines,
     name="fig-flow",
-    caption=f"""How near what the network takes the clean image for is to what the formula and the controls take it for,
-    along the flow from $\\sigma = {first_sigma:g}$ (right) to the end (left): PSNR in dB, mean over {drawn} noise
-    images.""",
+    caption=f"""At each noise level of the flow, each denoiser estimates the clean image. The lines show how near the
+    estimate of the network is to those of the formula and of the controls, from $\\sigma = {first_sigma:g}$ (right) to
+    the end (left): PSNR in dB, mean over {drawn} noise images.""",
     alt="PSNR to the network along the flow: the formula is highest at large sigma, the affine filter at small sigma.",
 )
 
