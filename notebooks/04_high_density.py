@@ -309,16 +309,16 @@ weak, strong = home.loc[home["mean"].idxmin()], home.loc[home["mean"].idxmax()]
 falls = (rarest["drop"] > SURE * rarest.drop_error).all()
 quoted = ", ".join(f"'{name}'" for name in rivals)
 opening = "Yes, networks are nearer" if falls else "It is not sure at every noise level that networks are nearer"
-show_answer(f"""{opening} to the formula where the training patches are dense. From the tenth of the pixels where they are densest to the tenth where they are
-rarest, the agreement falls by {figures.plus_minus(least["drop"], least.drop_error)} to
-{figures.plus_minus(most["drop"], most.drop_error)} dB, on training and on test images, for $\\sigma$ from
-{min(sigmas):g} to {max(sigmas):g}. Density orders the pixels only loosely: the rank correlation is from
-{weak["mean"]:.2f} (95 % interval {weak.low:.2f} to {weak.high:.2f}) to {strong["mean"]:.2f} ({strong.low:.2f} to
-{strong.high:.2f}). Not every tenth supports the formula. We count the tenths of training and test images in which the
-networks are nearer to it than to every control ({quoted}), by {SURE:g} standard errors: {counted}. Whether
-dense regions are learned *first* depends on what one counts: the densest tenth is {"ahead" if ahead else "not ahead"}
-at every step that we looked at, but after {checkpoints[-1]} steps two trainings have {left_in(1)} of the first squared
-difference left in it, and {left_in(10)} in the rarest tenth.""")
+show_answer(f"""{opening} to the formula where the training patches are dense. From the tenth of the pixels where they
+are densest to the tenth where they are rarest, the agreement falls by
+{figures.plus_minus(least["drop"], least.drop_error)} to {figures.plus_minus(most["drop"], most.drop_error)} dB, on
+training and on test images, for $\\sigma$ from {min(sigmas):g} to {max(sigmas):g}. Density orders the pixels only
+loosely: the rank correlation is from {weak["mean"]:.2f} (95 % interval {weak.low:.2f} to {weak.high:.2f}) to
+{strong["mean"]:.2f} ({strong.low:.2f} to {strong.high:.2f}). Not every tenth supports the formula. We count the tenths
+of training and test images in which the networks are nearer to it than to every control ({quoted}), by {SURE:g}
+standard errors: {counted}. Whether dense regions are learned *first* depends on what one counts: the densest tenth is
+{"ahead" if ahead else "not ahead"} at every step that we looked at, but after {checkpoints[-1]} steps two trainings
+have {left_in(1)} of the first squared difference left in it, and {left_in(10)} in the rarest tenth.""")
 
 # %% tags=["hide-input"]
 assert not pixels[["error", "surprisal"]].isna().any(axis=None), "every error and surprisal must be a number"

@@ -301,10 +301,11 @@ Markdown(
 # ## The answer, and what would prove it wrong
 #
 # The answer would be wrong if, in a world and in the range of noise levels that it names, a control predicted the
-# networks as well as the formula does. The answer also says where controls are nearer at small noise. A possible reason,
-# which is not tested here: for a patch that is unlike all training patches, the formula returns pixels of the nearest
-# ones, while a network was never trained on such a patch, and nothing fixes its output there. For worlds without structure no margin is claimed. Where pixels are independent, for
-# instance, the affine filter knows nearly all that can be known about them.
+# networks as well as the formula does. The answer also says where controls are nearer at small noise. A possible
+# reason, which is not tested here: for a patch that is unlike all training patches, the formula returns pixels of the
+# nearest ones, while a network was never trained on such a patch, and nothing fixes its output there. For worlds
+# without structure no margin is claimed. Where pixels are independent, for instance, the affine filter knows nearly all
+# that can be known about them.
 
 
 # %% tags=["hide-input"]

@@ -7,9 +7,9 @@
 # %% [markdown]
 # # Sweep it
 #
-# **Question.** [The chapter about one pixel](00_one_pixel.ipynb) counts how many training patches share the weight of one
-# pixel. How does this number depend on the patch size and on the noise, and how does one find out without running the
-# chapter by hand for each case?
+# **Question.** [The chapter about one pixel](00_one_pixel.ipynb) counts how many training patches share the weight of
+# one pixel. How does this number depend on the patch size and on the noise, and how does one find out without running
+# the chapter by hand for each case?
 
 # %% [markdown] tags=["answer"]
 # **Answer.** This notebook computes the answer; you find it near the end, with the numbers of your run.

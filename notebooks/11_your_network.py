@@ -306,8 +306,8 @@ show_figure(
 
 # %% tags=["remove-input"] jupyter={"source_hidden": true}
 dense, rare = found.density["psnr"].iloc[0], found.density["psnr"].iloc[-1]
-Markdown(f"""On the whole photograph, network and formula agree to {dense:.1f} dB in the tenth of the pixels whose patches
-are most like the training patches, and to {rare:.1f} dB in the tenth whose patches are least like them.""")
+Markdown(f"""On the whole photograph, network and formula agree to {dense:.1f} dB in the tenth of the pixels whose
+patches are most like the training patches, and to {rare:.1f} dB in the tenth whose patches are least like them.""")
 
 # %% [markdown]
 # ## Which training patches made a pixel
@@ -349,9 +349,9 @@ Markdown(f"""On a piece of the photograph, the formula that has to guess $\\sigm
 #
 # The answer would be wrong if, in the range of noise levels that it names, a control were nearer to a network than the
 # formula is. If the formula were nearer on the pieces but not on the whole photograph, then the border or the size
-# would matter in a way that the formula does not know. The answer is about networks of a small receptive field. A deep denoiser sees tens
-# of pixels, and no set of crops is dense among patches of that size: `explain` then tells which smaller $P$ explains it
-# best.
+# would matter in a way that the formula does not know. The answer is about networks of a small receptive field. A deep
+# denoiser sees tens of pixels, and no set of crops is dense among patches of that size: `explain` then tells which
+# smaller $P$ explains it best.
 
 # %% tags=["hide-input"]
 risk = told.risk.set_index("sigma")["explained"]

@@ -181,7 +181,8 @@ show_figure(
     name="fig-floor-and-ceiling",
     caption=f"""The gray band reaches from floor to ceiling. On average over training sets of independent images, the
     least risk of all local and equivariant maps lies between the two. They are estimated from the training images
-    alone, at most {queries} of them drawn at random; stars are {tested} test images that neither knows. Bars are standard errors. Where the ceiling is lowest is the patch size to choose.""",
+    alone, at most {queries} of them drawn at random; stars are {tested} test images that neither knows. Bars are
+    standard errors. Where the ceiling is lowest is the patch size to choose.""",
     alt="A panel for each N and sigma: floor falls with P, ceiling first falls and then rises, test risk lies on it.",
 )
 
@@ -358,11 +359,11 @@ show_answer(f"""Yes. On {kind} of {size} × {size} pixels, floor and ceiling dif
 {ratio.iloc[0]:.1f} for N = {counts[0]} and {ratio.iloc[-1]:.1f} for N = {counts[-1]} (median over P and noise levels),
 and the risk on test images differs from the ceiling by {gap.abs().max():.1f} standard errors at most, in {len(table)}
 cases of N, P and σ. {verdict}; always taking P = {narrowest} or P = {widest} costs up to
-{choice[["narrowest", "widest"]].max(axis=None):.0f} %. Of {len(networks)} networks with P = {P}, trained on photographs,
-{is_below} below the floor on test crops by more than {SURE:g} standard errors: the lowest is
-{"above" if lowest.min() > 0 else "below"} it by {abs(lowest.min()):.1f} standard errors. These errors are wide, because the test crops
-come from {pictures} photographs only. For photographs the ceiling is honest only if
-the whole photograph is left out: with a crop alone left out it is lower by
+{choice[["narrowest", "widest"]].max(axis=None):.0f} %. Of {len(networks)} networks with P = {P}, trained on
+photographs, {is_below} below the floor on test crops by more than {SURE:g} standard errors: the lowest is
+{"above" if lowest.min() > 0 else "below"} it by {abs(lowest.min()):.1f} standard errors. These errors are wide, because
+the test crops come from {pictures} photographs only. For photographs the ceiling is honest only if the whole photograph
+is left out: with a crop alone left out it is lower by
 {100 * (1 - (too_low["ceiling"] / bounds["ceiling"]).min()):.0f} %. This was tested at σ from {min(sigmas):g} to
 {max(sigmas):g}.""")
 

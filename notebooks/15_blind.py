@@ -34,9 +34,9 @@
 # \end{gathered}
 # $$
 #
-# in the mean over images, noise and levels as they were assumed. The map that knows is the best of all maps that may use
-# the level, so it is the orthogonal projection of the truth on them. A blind map is also one of these maps: it makes no
-# use of the level. So the theorem of Pythagoras gives the equation.
+# in the mean over images, noise and levels as they were assumed. The map that knows is the best of all maps that may
+# use the level, so it is the orthogonal projection of the truth on them. A blind map is also one of these maps: it
+# makes no use of the level. So the theorem of Pythagoras gives the equation.
 
 # %% tags=["parameters", "hide-input"]
 preset: str = "quick"  # smoke, quick or paper: which bar the claim at the end is held to

@@ -382,15 +382,16 @@ about one of N = {few} training images at $\\sigma = {shown:g}$, this image itse
 {100 * float(own[0]):.0f} %. If one asks about a test image with N = {many}, no image has a share above
 {100 * largest:.1f} %, and some {sharing:.0f} images share each pixel. Networks that are trained without the
 {100 * share:.0f} % of the images with the largest shares change by {figures.span(sizes["top"], ".3f")}. This change is
-{against_seed} ({figures.span(by_seed)} of it), and {figures.plus_minus(*missed)} times as large as the change without as
-many random images, in the mean over all noise levels and both N. From $\\sigma = {claimed_from:g}$ on, where the networks are near the formula, the mean change over {seeds} seeds
-correlates with that of the formula at {figures.span(judged["formula"])} and with that of the affine filter at
-{figures.span(judged["affine"])}; the difference is {figures.plus_minus(*ahead)} in the mean over both N. When
-random images are removed, these correlations are {figures.span(at_random["formula"])} with the formula and
-{figures.span(at_random["affine"])} with the affine filter. {at_less_noise}At $\\sigma = {shown:g}$ the networks recite much less than the formula: without these images, the estimate of the
-training image by the formula changes by {small["predicted"]:.3f}, that by the networks by {small["top"]:.3f}.
-This is about {asked} images for each N, networks of {network_size} size, P = {P} and $\\sigma$ from {min(sigmas):g} to
-{max(sigmas):g}.""")
+{against_seed} ({figures.span(by_seed)} of it), and {figures.plus_minus(*missed)} times as large as the change without
+as many random images, in the mean over all noise levels and both N. From $\\sigma = {claimed_from:g}$ on, where the
+networks are near the formula, the mean change over {seeds} seeds correlates with that of the formula at
+{figures.span(judged["formula"])} and with that of the affine filter at {figures.span(judged["affine"])}; the difference
+is {figures.plus_minus(*ahead)} in the mean over both N. When random images are removed, these correlations are
+{figures.span(at_random["formula"])} with the formula and {figures.span(at_random["affine"])} with the affine filter.
+{at_less_noise}At $\\sigma = {shown:g}$ the networks recite much less than the formula: without these images, the
+estimate of the training image by the formula changes by {small["predicted"]:.3f}, that by the networks by
+{small["top"]:.3f}. This is about {asked} images for each N, networks of {network_size} size, P = {P} and $\\sigma$ from
+{min(sigmas):g} to {max(sigmas):g}.""")
 
 # %% tags=["hide-input"]
 for case in cases.values():

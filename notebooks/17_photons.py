@@ -27,10 +27,10 @@
 # \end{gathered}
 # $$
 #
-# the product over the $P \times P$ pixels of the window. The logarithm of a weight is the sum of $y \log \mu - \mu$ over
-# the window. So a sum over windows gives the logarithms of all weights, as fast as it gives the sums of squared
-# differences for Gaussian noise. The mean of the posterior can also be
-# read off the density $p$ of the counts alone, which is [Robbins' formula](../relatives.md):
+# the product over the $P \times P$ pixels of the window. The logarithm of a weight is the sum of $y \log \mu - \mu$
+# over the window. So a sum over windows gives the logarithms of all weights, as fast as it gives the sums of squared
+# differences for Gaussian noise. The mean of the posterior can also be read off the density $p$ of the counts alone,
+# which is [Robbins' formula](../relatives.md):
 #
 # $$
 # \lambda \left( \hat x[m] + b \right) = (y_m + 1)\, \frac{p(v + e_m)}{p(v)}.
@@ -133,11 +133,11 @@ for name in architectures:
 #
 # What else could predict the network? We take the formula for Gaussian noise, with the mean variance of the counts. We
 # take the same after the Anscombe transform $2 \sqrt{y + 3/8}$, which gives all counts nearly the variance 1, in two
-# ways. One is the practice in the field: transform the counts, denoise them, and apply the inverse of the transform. The
-# other takes only the weights from the transformed counts, and averages the clean pixels with them. It needs no
-# inverse. The other controls are the best affine filter, non-local means, which is a filter that
-# knows no training image, the formula for Poisson noise with other receptive fields, the same with few training images,
-# and the measurement itself.
+# ways. One is the practice in the field: transform the counts, denoise them, and apply the inverse of the transform.
+# The other takes only the weights from the transformed counts, and averages the clean pixels with them. It needs no
+# inverse. The other controls are the best affine filter, non-local means, which is a filter that knows no training
+# image, the formula for Poisson noise with other receptive fields, the same with few training images, and the
+# measurement itself.
 
 # %%
 gaussian = LocalEquivariantMMSE(images, Denoising(), patch_size=patch_size)

@@ -355,19 +355,20 @@ by_formula = (
 gained = {zone: figures.plus_minus(line["gain"], line["error"]) for zone, line in longer_training.iterrows()}
 several = f"{', '.join(architectures[:-1])} and {architectures[-1]}" if len(architectures) > 1 else architectures[0]
 show_answer(f"""A network with zero padding knows the position of a pixel that lies near the border, within half a
-receptive field, here {" or ".join(map(str, reached))} pixels. The same holds for the formula. Farther inside neither can
-know it, and with circular padding neither knows it at all. {several} use it: the border of a gray image changes by
+receptive field, here {" or ".join(map(str, reached))} pixels. The same holds for the formula. Farther inside neither
+can know it, and with circular padding neither knows it at all. {several} use it: the border of a gray image changes by
 {figures.span(strongest.values())}. With much noise, knowing the border {helps}: at $\\sigma = {high["sigma"]:g}$ the
 formula with zero padding is {written(high)} nearer to the truth at the border than the circular one. Knowing it has a
-price, since a corner has only one competing patch in each of the {count} training images: at $\\sigma = {low["sigma"]:g}$ the difference is
-{written(low)}. Does the formula say what the networks make of the border? {by_formula}. The controls are the formula
-with circular padding, the formula with zero padding for P = {" and ".join(map(str, half_and_double(patch_size)))}, the
-affine filter and the measurement. At the border and $\\sigma = {loud:g}$ the margins over the nearest of them are,
-after {steps:,} steps, {at_loud}. {longer} trained for {longer_steps:,} steps has {written(of_longer["border"])} there
-and {written(of_longer["inside"])} inside. In the mean from $\\sigma = {claimed_from:g}$ on, the longer training changes
-its margin by {gained["border"]} dB at the border and {gained["inside"]} dB inside. At $\\sigma = {claimed_from:g}$ its
-margin at the border is {written(quiet)}, and the nearest control is '{quiet["control"]}'. All this is about P =
-{patch_size}, one training of each network, and {tested} test slices of one average brain.""")
+price, since a corner has only one competing patch in each of the {count} training images: at $\\sigma =
+{low["sigma"]:g}$ the difference is {written(low)}. Does the formula say what the networks make of the border?
+{by_formula}. The controls are the formula with circular padding, the formula with zero padding for P =
+{" and ".join(map(str, half_and_double(patch_size)))}, the affine filter and the measurement. At the border and $\\sigma
+= {loud:g}$ the margins over the nearest of them are, after {steps:,} steps, {at_loud}. {longer} trained for
+{longer_steps:,} steps has {written(of_longer["border"])} there and {written(of_longer["inside"])} inside. In the mean
+from $\\sigma = {claimed_from:g}$ on, the longer training changes its margin by {gained["border"]} dB at the border and
+{gained["inside"]} dB inside. At $\\sigma = {claimed_from:g}$ its margin at the border is {written(quiet)}, and the
+nearest control is '{quiet["control"]}'. All this is about P = {patch_size}, one training of each network, and {tested}
+test slices of one average brain.""")
 
 # %% tags=["hide-input"]
 y = physics.measure(test[:1], 0.2, generator=torch.Generator().manual_seed(noise_seed))

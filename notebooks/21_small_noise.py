@@ -236,8 +236,8 @@ show_figure(
 #
 # Do networks agree with the formula where it averages many patches? The agreement and the number of patches that vote
 # both grow with the noise. So we also ask the question at one noise level at a time: do the trainings in which more
-# patches vote agree better with their formula than the other trainings do? We compare the answer with what random orders of the
-# trainings would give.
+# patches vote agree better with their formula than the other trainings do? We compare the answer with what random
+# orders of the trainings would give.
 
 # %%
 by = ["change", "sigma"]
@@ -267,8 +267,8 @@ show_windows()
 #
 # The answer would be wrong if longer training, other weights or a larger network closed most of the gap at small noise;
 # if networks agreed with the formula where few patches vote, or failed to agree where many do; or if, at some noise
-# level, fewer patches voted in the formula that is nearest to the network than vote, at some noise level, in the formula
-# of the next wider window.
+# level, fewer patches voted in the formula that is nearest to the network than vote, at some noise level, in the
+# formula of the next wider window.
 
 # %% tags=["hide-input"]
 levels = sorted(sigmas)
@@ -309,7 +309,10 @@ by_narrower = (
     if best_window is not None
     else ""
 )
-verdict, closing = "It goes together with how few patches the formula averages there.", "none closes half of the gap by itself"
+verdict, closing = (
+    "It goes together with how few patches the formula averages there.",
+    "none closes half of the gap by itself",
+)
 if not closes_less_than_half or chance >= 0.01:
     verdict = "This run does not tell."
 if not closes_less_than_half:
