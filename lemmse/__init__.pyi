@@ -17,14 +17,14 @@ from .networks.architectures import UNet as UNet
 from .networks.probe import Probe as Probe
 from .networks.probe import probe as probe
 from .networks.training import train as train
+from .physics.base import Physics as Physics
 from .physics.downsampling import Downsampling as Downsampling
+from .physics.general import Linear as Linear
+from .physics.general import Nonlinear as Nonlinear
 from .physics.operators import Blur as Blur
 from .physics.operators import Denoising as Denoising
 from .physics.operators import FourierSampling as FourierSampling
 from .physics.operators import Inpainting as Inpainting
-from .physics.operators import Linear as Linear
-from .physics.operators import Nonlinear as Nonlinear
-from .physics.operators import Physics as Physics
 from .report.explain import explain as explain
 from .report.explanation import Explanation as Explanation
 

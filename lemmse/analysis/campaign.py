@@ -35,8 +35,8 @@ from lemmse.files import cache_folder, write_atomically
 from lemmse.networks.architectures import ARCHITECTURES, Solver
 from lemmse.networks.training import train
 from lemmse.networks.weights import load_weights, save_weights, weights_key
+from lemmse.physics.base import Physics
 from lemmse.physics.gallery import make_operator
-from lemmse.physics.operators import Physics
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from lemmse.estimators import reference
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.estimators.posterior import Posterior
 from lemmse.networks.architectures import Solver
-from lemmse.physics.operators import Physics
+from lemmse.physics.base import Physics
 from lemmse.physics.preinverse import PreInverse
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from lemmse.data.sets import load_images
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import Solver
 from lemmse.networks.weights import trained
-from lemmse.physics.operators import Physics
+from lemmse.physics.base import Physics
 
 
 def evaluation_images(images: Tensor, data: str, count: int) -> dict[str, Tensor]:

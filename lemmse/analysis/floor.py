@@ -24,7 +24,8 @@ from lemmse.analysis.uncertainty import means_by_group
 from lemmse.checks import check_count, check_generator, check_images
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.estimators.posterior import PartialSum
-from lemmse.physics.operators import Denoising, Physics
+from lemmse.physics.base import Physics
+from lemmse.physics.operators import Denoising
 
 if TYPE_CHECKING:
     import pandas as pd

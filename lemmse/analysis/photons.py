@@ -20,7 +20,9 @@ from torch import Tensor
 
 from lemmse.analysis.evaluate import Restorer
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
-from lemmse.physics.operators import Denoising, Nonlinear, Physics
+from lemmse.physics.base import Physics
+from lemmse.physics.general import Nonlinear
+from lemmse.physics.operators import Denoising
 
 LEAST_TRANSFORMED = 2 * math.sqrt(3 / 8)  # the transform of no photon
 

@@ -25,7 +25,7 @@ from lemmse.checks import check_count, check_images
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.networks.architectures import ARCHITECTURES, Solver
 from lemmse.networks.training import train
-from lemmse.physics.operators import Physics
+from lemmse.physics.base import Physics
 
 if TYPE_CHECKING:
     import pandas as pd

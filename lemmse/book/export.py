@@ -27,8 +27,9 @@ from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.files import write_atomically
 from lemmse.networks.architectures import Solver
 from lemmse.networks.weights import trained
+from lemmse.physics.base import Physics
 from lemmse.physics.gallery import BLUR_STD, gaussian_kernel
-from lemmse.physics.operators import Blur, Denoising, Inpainting, Physics
+from lemmse.physics.operators import Blur, Denoising, Inpainting
 
 DATA = "photos"
 SIDE = 28  # pixels

@@ -34,8 +34,8 @@ from lemmse.estimators.positions import group_ranges
 from lemmse.estimators.training_images import Images, TrainingImages
 from lemmse.estimators.whitening import patch_covariance
 from lemmse.patches import mask_strata, window_indices
+from lemmse.physics.base import Physics
 from lemmse.physics.foreign import adopted, noise_level
-from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import CirculantPreInverse, DensePreInverse, DiagonalPreInverse, PreInverse
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 from lemmse.physics.spectra import RANGE_RTOL

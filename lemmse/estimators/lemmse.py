@@ -23,8 +23,8 @@ from lemmse.estimators.scores import GaussianMapScore, Score, score_of
 from lemmse.estimators.targets import Targets
 from lemmse.estimators.training_images import Images
 from lemmse.estimators.whitening import WhitenedFeatures
+from lemmse.physics.base import Physics
 from lemmse.physics.noise import check_noise
-from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import (
     CirculantPreInverse,
     DensePreInverse,

@@ -34,8 +34,9 @@ from lemmse.estimators.features import CENTER, Features
 from lemmse.estimators.posterior import PartialSum, Posterior, log_density
 from lemmse.estimators.targets import Targets, TrainingTargets
 from lemmse.estimators.training_images import Images, TrainingImages
+from lemmse.physics.base import Physics, check_gaussian
 from lemmse.physics.foreign import adopted, noise_level
-from lemmse.physics.operators import Denoising, Physics, check_gaussian
+from lemmse.physics.operators import Denoising
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
 _ROWS = 1 << 16  # query pixels in flight

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lemmse.checks import check_batch, check_patch_size, check_sigma, check_sigma_range
 from lemmse.patches import extract_patches
-from lemmse.physics.operators import Denoising, Physics
+from lemmse.physics.base import Physics
+from lemmse.physics.operators import Denoising
 
 
 def le_mmse(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lemmse.checks import check_choice, check_positive, check_positive_numbers
+from lemmse.physics.base import Physics
 from lemmse.physics.noise import check_noise
-from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import PreInverse
 
 LAWS = ("gaussian", "poisson")  # of the noise that networks can be trained on

@@ -24,8 +24,8 @@ from lemmse.estimators.targets import Targets, targets_of
 from lemmse.files import writable_folder, write_atomically
 from lemmse.networks.architectures import Solver
 from lemmse.networks.measurements import Measurement, NoiseLevels
+from lemmse.physics.base import Physics
 from lemmse.physics.foreign import adopted
-from lemmse.physics.operators import Physics
 from lemmse.physics.preinverse import pre_inverse as build_pre_inverse
 
 RECIPE = 2  # raise it with every change that makes `train` return other weights for the same arguments

@@ -25,7 +25,9 @@ from lemmse.estimators.targets import Targets, targets_of
 from lemmse.files import cache_folder, one_at_a_time, writable_folder, write_atomically
 from lemmse.networks.architectures import ARCHITECTURES, Solver
 from lemmse.networks.training import RECIPE, OtherRunError, train
-from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Linear, Physics
+from lemmse.physics.base import Physics
+from lemmse.physics.general import Linear
+from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting
 
 COMMITTED = Path(__file__).parents[2] / "results" / "weights"  # of a checkout; an installed wheel has none
 FOLDER = "LEMMSE_WEIGHTS"  # names the one folder that is then used instead of the committed weights and the cache

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lemmse.checks import check_batch, check_count
-from lemmse.physics.operators import Physics
+from lemmse.physics.base import Physics
 
 
 class Downsampling(Physics):

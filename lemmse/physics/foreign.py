@@ -20,15 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lemmse.physics.base import Physics
+from lemmse.physics.general import Linear, Nonlinear
 from lemmse.physics.noise import check_gaussian_model
-from lemmse.physics.operators import (
-    Blur,
-    Denoising,
-    Inpainting,
-    Linear,
-    Nonlinear,
-    Physics,
-)
+from lemmse.physics.operators import Blur, Denoising, Inpainting
 
 LARGEST = 1024  # pixels of an image for which a matrix is made, by one measurement of each
 _TOLERANCE = 1e-5  # of the largest value: two measurements in float32 that differ by less are equal

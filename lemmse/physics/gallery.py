@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from lemmse.checks import check_choice, check_count, check_generator, check_positive, shown
+from lemmse.physics.base import Physics
 from lemmse.physics.downsampling import Downsampling
-from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting, Linear, Physics
+from lemmse.physics.general import Linear
+from lemmse.physics.operators import Blur, Denoising, FourierSampling, Inpainting
 
 HIDDEN = 0.3  # of the pixels, in random inpainting
 SQUARE = 15 / 32  # of the side, in centre inpainting

@@ -24,8 +24,10 @@ import torch
 from torch import Tensor
 
 from lemmse.checks import check_choice, check_positive, shown
+from lemmse.physics.base import Physics
 from lemmse.physics.downsampling import Downsampling
-from lemmse.physics.operators import CirculantPhysics, DiagonalPhysics, Linear, Physics
+from lemmse.physics.general import Linear
+from lemmse.physics.operators import CirculantPhysics, DiagonalPhysics
 from lemmse.physics.spectra import RANGE_RTOL, filter_images, invert_matrix, invert_spectrum, kept_values
 
 PRE_INVERSES = ("identity", "pinv", "tikhonov", "adjoint")

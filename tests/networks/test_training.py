@@ -327,7 +327,7 @@ def test_checkpoints_of_other_runs_are_refused(tmp_path):
         ({"sigma_max": "1"}, "sigma_max must be"),
         ({"sigmas": []}, "sigmas must be a list"),
         ({"sigmas": [0.1, -1.0]}, "each of sigmas must be a finite positive number, got -1.0"),
-        ({"sigmas": 0.1}, "sigmas must be a list of noise levels, got float"),
+        ({"sigmas": 0.1}, "sigmas must be a list of at least one number, got 0.1"),
         ({"loss": "huber"}, "unknown loss 'huber': choose one of 'squared', 'absolute'"),
         ({"weighting": "snr"}, "unknown weighting 'snr': choose one of 'uniform', 'inverse_error'"),
         ({"noise": "speckle"}, "unknown noise 'speckle': choose one of 'gaussian', 'poisson'"),
