@@ -74,7 +74,9 @@ def checked(net: Net, takes_sigma: bool | None = None) -> Restorer:
                 f"net raises {type(error).__name__} for an input of shape {tuple(z.shape)}: {reason}"
             ) from error
         if not isinstance(x_hat, Tensor):
-            raise ValueError(f"net must return a tensor, got {type(x_hat).__name__}")
+            made = isinstance(x_hat, nn.Module)
+            hint = ": a function that makes a network must take no argument" if made else ""
+            raise ValueError(f"net must return a tensor, got {type(x_hat).__name__}{hint}")
         if not x_hat.is_floating_point():
             raise ValueError(f"net must return real floating-point values, got {x_hat.dtype}")
         if x_hat.ndim != 4 or len(x_hat) != len(z) or x_hat.shape[2:] != z.shape[2:]:
