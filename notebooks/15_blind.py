@@ -48,7 +48,7 @@ sigmas: list[float] = [0.05, 0.1, 0.2, 0.4, 0.8]  # the noise levels that occur,
 network_size: str = "small"  # tiny, small, medium, or paper (4 million weights)
 steps: int = 1500  # of training
 batch_size: int = 8  # images a step
-learning_rate: float = 2.0e-3  # at its highest
+learning_rate: float = 1.0e-2  # at its highest
 draws: int = 12  # training images for each noise level, drawn at random, for the identity
 tested: int = 4  # test images
 shown: list[float] = [0.1, 0.4]  # noise levels of the pictures, among the above
@@ -336,7 +336,7 @@ verdict = (
 )
 for_knowing = "is nearer" if is_sure(knowing) else "is not surely nearer"
 for_unknowing = (
-    "The blind network is nearer to the blind formula than to the one that knows and to the affine filter"
+    "The blind network is nearer to the blind formula than to the one that knows and to the affine filter by"
     if is_sure(unknowing)
     else "Of the blind network it is not sure that the blind formula is nearer than the one that knows or than the "
     "affine filter: the two formulas are so near to each other that networks of this size hardly tell them apart. Its "
