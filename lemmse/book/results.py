@@ -246,7 +246,7 @@ def _campaign_says(table: pd.DataFrame) -> str:
         starts.append(f"{operator}, $\\sigma = {start:g}$ (by {margin} dB or more)")
     count = len(test[["problem", "network"]].drop_duplicates())
     sentences = [
-        f"There are {count} networks that were trained for longer on independent images of "
+        f"There are {count} networks that were trained for longer on pictures of "
         f"{images} ([table](#tab-campaign)). From these noise levels on they are nearer to the formula than to every "
         f"control, on test images: {'; '.join(starts)}."
     ]
