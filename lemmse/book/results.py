@@ -6,6 +6,7 @@ heading nor a placeholder, so that no page speaks of a run that does not exist.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ def show_campaign(root: Path | None = None) -> str:
         _controls_as_text(distances[distances["split"] == "test"]),
         name="tab-campaign-controls",
         caption="Committed, not computed in this build. PSNR in dB from the networks of the table above to the formula "
-        "and to each control, means over test images and networks, for each noise level σ. The nearest is bold.",
+        "and to each control, means over test images and networks; a column for each noise level. The nearest is bold.",
     )
     _measure_again(results)
     return _campaign_says(table)
@@ -269,9 +270,7 @@ def _campaign_says(table: pd.DataFrame) -> str:
 
 def _controls_as_text(table: pd.DataFrame) -> pd.DataFrame:
     """One row for the formula and for each control of each problem, one column for each noise level."""
-    images = table["data"].replace(_TITLES) + ", N = " + table["count"].map("{:,}".format) + ", " + table["operator"]
-    images += ", P = " + table["patch_size"].astype(str)
-    entries = table[["other", "sigma", "psnr"]].assign(images=images)
+    entries = table[["other", "sigma", "psnr"]].assign(images=_with_problems(table)["problem"])
     nearest = entries.groupby(["images", "sigma"])["psnr"].transform("max")
     bold = entries["psnr"] == nearest
     text = entries["psnr"].map("{:.1f}".format)
@@ -279,7 +278,7 @@ def _controls_as_text(table: pd.DataFrame) -> pd.DataFrame:
     wide = entries.pivot(index=["images", "other"], columns="sigma", values="text")
     order = entries[["images", "other"]].drop_duplicates()
     wide = wide.loc[list(order.itertuples(index=False, name=None))]
-    found = wide.rename(columns=lambda sigma: f"σ = {sigma:g}").fillna("").reset_index()
+    found = wide.rename(columns=lambda sigma: f"{sigma:g}").fillna("").reset_index()
     found["images"] = found["images"].where(~found["images"].duplicated(), "")
     return found.rename(columns={"other": "to"})
 
@@ -313,7 +312,7 @@ def _provenance(records: list[dict[str, Any]]) -> str:
     hours = sum(float(record["hours"]) for record in records)
     seeds = _listed(record["seed"] for record in records)
     parts = [
-        f"Made by `{_listed(record['command'] for record in records)}` at commit "
+        f"Made by `{_listed(re.sub(' --only [^ ]+', '', record['command']) for record in records)}` at commit "
         f"{_listed(record['commit'] for record in records)}, on {_listed(record['device'] for record in records)}, "
         f"{_listed(record['date'] for record in records)}, in {hours:.1f} hours, seed {seeds}.",
         *dict.fromkeys(record["license"] for record in records),

@@ -88,7 +88,8 @@ def margin_lines(table: pd.DataFrame) -> Figure:
 
 def problem_margin_lines(table: pd.DataFrame) -> Figure:
     """`margin_lines` with a panel for each problem, for a table of `margins.margins` that has a column of that name."""
-    return _margin_panels(table, "problem", "{}", 3)
+    in_two_lines = table["problem"].str.replace(", ", "\n", n=1)
+    return _margin_panels(table.assign(problem=in_two_lines), "problem", "{}", 3)
 
 
 def _margin_panels(table: pd.DataFrame, by: str, title: str, columns: int) -> Figure:

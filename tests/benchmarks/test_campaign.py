@@ -29,6 +29,7 @@ from lemmse.data.sets import is_here
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
+FACES = Path(os.environ.get("LEMMSE_DATA", "."), "lfw-32", "lfw-32.zip")
 
 
 def script():
@@ -101,7 +102,7 @@ def test_a_chapter_shows_the_finished_cells_and_nothing_where_there_are_none(fin
     assert show_campaign(tmp_path) == ""
     assert shown == []
     said = show_campaign(out.parent)
-    assert "There are 2 networks that were trained for longer on independent images of photos (N = 12)" in said
+    assert "There are 2 networks that were trained for longer on pictures of photos (N = 12)" in said
     assert [about["name"] for about, _ in shown if about.get("kind") == "figure"] == ["fig-campaign"]
     table, distances = (text for about, text in shown if about.get("kind") == "table")
     assert len(table.splitlines()) == 2 + 2  # a line for each cell of agreement, on test images
@@ -129,14 +130,22 @@ def test_a_row_follows_from_the_weights(finished):
         assert found == pytest.approx(expected.to_dict(), abs=0.01)
 
 
-@pytest.mark.skipif(not (RESULTS / "campaign").exists(), reason="no campaign is committed")
-def test_a_committed_row_follows_from_its_weights():
-    here = [(cell, record) for cell, _, record in read_cells(RESULTS) if is_here(cell.data)]
-    if not here:
-        pytest.skip("the images of the committed cells are not at hand")
-    cell, record = here[0]
+COMMITTED = [(cell, record) for cell, _, record in read_cells(RESULTS)]
+
+
+@pytest.mark.parametrize(("cell", "record"), COMMITTED, ids=[cell.name for cell, _ in COMMITTED])
+def test_a_committed_row_follows_from_its_weights(cell, record):
+    if not (FACES.exists() if cell.data == "lfw" else is_here(cell.data)):
+        pytest.skip(f"the images of {cell.data} are not on this machine: set LEMMSE_DATA")
     found, expected = recomputed(cell, record, RESULTS, None, 0.4), row_of(RESULTS, cell, 0.4)
     assert found == pytest.approx(expected.to_dict(), abs=0.05)
+
+
+@pytest.mark.parametrize(("cell", "record"), COMMITTED, ids=[cell.name for cell, _ in COMMITTED])
+def test_committed_trainings_are_flat(cell, record):
+    assert record["status"] == "finished"
+    assert record["gained_in_last_third"] < campaign.FLAT
+    assert record["license"]
 
 
 def test_a_finished_cell_is_left_alone_and_a_missing_one_is_resumed(finished):
