@@ -343,6 +343,7 @@ def is_sure(line):
     return bool(line["margin"] > SURE * line["error"])
 
 
+costs = "costs" if low["margin"] < -SURE * low["error"] else "does not surely help or cost"
 helps = "helps" if is_sure(high) else "does not surely help"
 at_loud = "; ".join(f"{name} {written(after.loc[f'{name}, zeros', 'border', loud])}" for name in architectures)
 of_longer = {zone: after.loc[f"{again}, zeros", zone, loud] for zone in zones}
@@ -358,10 +359,10 @@ show_answer(f"""A network with zero padding knows the position of a pixel that l
 receptive field, here {" or ".join(map(str, reached))} pixels. The same holds for the formula. Farther inside neither
 can know it, and with circular padding neither knows it at all. {several} use it: the border of a gray image changes by
 {figures.span(strongest.values())}. With much noise, knowing the border {helps}: at $\\sigma = {high["sigma"]:g}$ the
-formula with zero padding is {written(high)} nearer to the truth at the border than the circular one. Knowing it has a
-price, since a corner has only one competing patch in each of the {count} training images: at $\\sigma =
-{low["sigma"]:g}$ the difference is {written(low)}. Does the formula say what the networks make of the border?
-{by_formula}. The controls are the formula with circular padding, the formula with zero padding for P =
+formula with zero padding is {written(high)} nearer to the truth at the border than the circular one. At $\\sigma =
+{low["sigma"]:g}$ it {costs}: the difference is {written(low)}, and a corner has only one competing patch in each of the
+{count} training images. Does the formula say what the networks make of the border? {by_formula}. The controls are the
+formula with circular padding, the formula with zero padding for P =
 {" and ".join(map(str, half_and_double(patch_size)))}, the affine filter and the measurement. At the border and $\\sigma
 = {loud:g}$ the margins over the nearest of them are, after {steps:,} steps, {at_loud}. {longer} trained for
 {longer_steps:,} steps has {written(of_longer["border"])} there and {written(of_longer["inside"])} inside. In the mean
