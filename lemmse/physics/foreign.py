@@ -126,7 +126,10 @@ def _structure(measure: Callable[[Tensor], Tensor], images: Tensor, *, linear: b
     reach = max(1.0, float(images.abs().max()))
     x = (reach * (2 * torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") - 1)).to(images)
     x[0].abs_()  # one as images in [0, 1] are
-    y = measure(x)
+    try:
+        y = measure(x)
+    except ValueError:  # it does not take every image, so it is none of these, if it takes the images at all
+        return None
     if not _same(measure(x[:1]), y[:1]) and bool(y[:1].isfinite().all()):
         raise ValueError("A of the physics measures one image in two ways: it must not draw random numbers")
     if y.shape == x.shape:

@@ -241,3 +241,14 @@ def test_an_operator_that_differs_outside_0_to_1_is_not_taken_for_the_identity(A
 def test_an_operator_that_draws_random_numbers_is_refused():
     with pytest.raises(ValueError, match="measures one image in two ways"):
         adopted(OnlyA(lambda z: z + 0.1 * torch.rand_like(z)), X)
+
+
+def test_an_operator_for_positive_images_only_is_accepted():
+    def roots(x):
+        if float(x.min()) < 0:
+            raise RuntimeError("negative light")
+        return x.sqrt()
+
+    assert isinstance(adopted(OnlyA(roots), X), lemmse.Nonlinear)
+    with pytest.raises(ValueError, match="A of OnlyA raises RuntimeError for images of shape .*: negative light"):
+        adopted(OnlyA(roots), X - 1)
