@@ -250,5 +250,5 @@ def test_an_operator_for_positive_images_only_is_accepted():
         return x.sqrt()
 
     assert isinstance(adopted(OnlyA(roots), X), lemmse.Nonlinear)
-    with pytest.raises(ValueError, match="A of OnlyA raises RuntimeError for images of shape .*: negative light"):
+    with pytest.raises(ValueError, match=r"A of OnlyA raises RuntimeError for images of shape .*: negative light"):
         adopted(OnlyA(roots), X - 1)
