@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,14 +13,15 @@ from torch import Tensor, nn
 Net = Callable[..., Tensor]
 Restorer = Callable[[Tensor, float], Tensor]
 
-LEVEL_NAMES = ("sigma", "sigmas", "noise_level", "noise_std", "std", "level")  # of an argument that has a default
+LEVEL_NAMES = ("sigma", "noise", "std", "level")  # parts of the name of an argument with a default that means it
 _REPEATS = 1e-3  # of the standard deviation of an output: two calls of one network differ by less
 
 
 def accepts_sigma(net: Net) -> bool:
     """Whether a network is called as `net(z, sigma)`, not as `net(z)`, by its signature.
 
-    A second argument is the noise level if it has no default value, or has one of `LEVEL_NAMES`.
+    A second argument is the noise level if it has no default value, or a number or None as its default and one of
+    `LEVEL_NAMES` in its name.
     """
     if not callable(net):
         raise ValueError(f"net must be a torch.nn.Module or a function, got {type(net).__name__}")
@@ -27,15 +29,23 @@ def accepts_sigma(net: Net) -> bool:
     if isinstance(net, torch.jit.ScriptModule):
         scripted: Any = net.forward  # a script method
         inputs = scripted.schema.arguments[1:]  # the first is the module
-        return len(inputs) > 1 and (not inputs[1].has_default_value() or inputs[1].name in LEVEL_NAMES)
+        if len(inputs) < 2 or not inputs[1].has_default_value():
+            return len(inputs) > 1
+        return _means_level(inputs[1].name, inputs[1].default_value)
     try:
         parameters = inspect.signature(net.forward if isinstance(net, nn.Module) else net).parameters.values()
     except (TypeError, ValueError):
         return False
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) > 1 and (
-        positional[1].default is inspect.Parameter.empty or positional[1].name in LEVEL_NAMES
-    )
+    if len(positional) < 2 or positional[1].default is inspect.Parameter.empty:
+        return len(positional) > 1
+    return _means_level(positional[1].name, positional[1].default)
+
+
+def _means_level(name: str, default: object) -> bool:
+    """Whether an argument with a default value is a noise level."""
+    is_number = isinstance(default, Real) and not isinstance(default, bool)
+    return (default is None or is_number) and any(part in name.lower() for part in LEVEL_NAMES)
 
 
 def _without_wrapper(net: Net) -> Net:

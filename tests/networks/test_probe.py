@@ -165,9 +165,18 @@ def test_what_counts_as_the_noise_level():
     def told(z, sigma=0.1):
         return z * sigma
 
+    def mapped(z, noise_level_map=None):
+        return z
+
+    def noisy(z, add_noise=False):
+        return z
+
     net = nn.Conv2d(1, 1, 3, padding=1).eval()
     assert not accepts_sigma(residual)
     assert accepts_sigma(told)
+    assert accepts_sigma(mapped)
+    assert not accepts_sigma(noisy)
+    assert accepts_sigma(lambda z, t: z)
     assert not accepts_sigma(nn.DataParallel(net))
     assert not accepts_sigma(torch.compile(net))
     assert accepts_sigma(torch.compile(lemmse.PatchMLP(1, 3)))
