@@ -99,8 +99,8 @@ class Features(ABC, Generic[EngineT]):
         """The same for queries of other sides than the training images; raises ValueError where there is none."""
         height, width = self.sides
         raise ValueError(
-            f"y must be measured from images of {height} x {width} pixels, got measurements of {sides[0]} x "
-            f"{sides[1]}: only LocalEquivariantMMSE with B = I (Denoising, pre_inverse 'identity') takes other sizes"
+            f"y must have the shape that images of {height} x {width} pixels give, got {sides[0]} x {sides[1]}: only "
+            "LocalEquivariantMMSE with B = I (Denoising, pre_inverse 'identity') takes other sizes"
         )
 
     def rows(self, state: SoftmaxState) -> SoftmaxState:
