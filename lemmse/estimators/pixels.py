@@ -85,8 +85,8 @@ class PixelFeatures(PatchFeatures[BoxEngine]):
         if patch_size > least:
             odd = least - (least + 1) % 2
             raise ValueError(
-                f"patch_size must be at most {odd} where images have {shape[1]} x {shape[2]} pixels and measurements "
-                f"{sides[0]} x {sides[1]}, got {shown(patch_size)}"
+                f"y must be of the shape of the images, {shape[1]} x {shape[2]} pixels, or patch_size at most {odd} to "
+                f"answer {sides[0]} x {sides[1]} pixels, got patch_size {shown(patch_size)}"
             )
         return PixelFeatures(*self._given, query_sides=sides)
 

@@ -201,7 +201,7 @@ def fails(z):
         (nn.Conv2d(1, 1, 3, padding=1, device="meta").eval(), {}, "net is torch.float32 on meta, but the images"),
         (lambda z: z.numpy(), {}, "net must return a tensor, got ndarray"),
         ("net", {}, "net must be a torch.nn.Module or a function, got str"),
-        (lambda z: z, {"y": torch.zeros(1, 1, 2, 9)}, "patch_size must be at most 1 where"),
+        (lambda z: z, {"y": torch.zeros(1, 1, 2, 9)}, "patch_size at most 1"),
         (lambda z: z, {"y": torch.zeros(1, 1, 9)}, r"y must be of shape \(Q, 1, 12, 12\)"),
         (lambda z: z, {"y": torch.zeros(1, 3, 9, 9)}, r"y must be of shape \(Q, 1, 12, 12\)"),
         (lambda z: z, {"y": torch.zeros(1, 1, 9, 9).numpy()}, "y must be a torch tensor, got ndarray"),
