@@ -66,6 +66,20 @@ def check_patch_size(patch_size: int) -> int:
     return int(patch_size)
 
 
+def check_patch_sizes(patch_sizes: Iterable[int]) -> list[int]:
+    """Return `patch_sizes` as a list if all of them are positive odd integers."""
+    if not isinstance(patch_sizes, Iterable):
+        raise ValueError(f"patch_sizes must be a list of odd numbers, got {shown(patch_sizes)}")
+    return [check_patch_size(patch_size) for patch_size in patch_sizes]
+
+
+def check_finite(value: float, what: str, kind: str = "a finite number") -> float:
+    """Return `value` as a float if it is finite; `kind` says in the message what it must be."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(as_float(value)):
+        raise ValueError(f"{what} must be {kind}, got {shown(value)}")
+    return float(value)
+
+
 def check_positive(value: float, what: str) -> float:
     """Return `value` as a float if it is finite and positive."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < as_float(value) < math.inf:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from lemmse.analysis.evaluate import Restorer, images_in_memory
 from lemmse.analysis.second_moments import affine_beside
-from lemmse.checks import check_batch, check_count, shown
+from lemmse.checks import check_batch, check_count, check_patch_sizes, shown
 from lemmse.estimators.lemmse import LocalEquivariantMMSE
 from lemmse.physics.operators import Denoising
 
@@ -123,12 +123,11 @@ def controls(
     if not isinstance(formula, LocalEquivariantMMSE):
         raise ValueError(f"formula must be LocalEquivariantMMSE, got {type(formula).__name__}")
     images = images_in_memory(formula)
-    if patch_sizes is not None and not isinstance(patch_sizes, Iterable):
-        raise ValueError(f"patch_sizes must be a list of odd numbers, got {shown(patch_sizes)}")
+    sizes = half_and_double(formula.patch_size) if patch_sizes is None else check_patch_sizes(patch_sizes)
     if another_set is not None and not isinstance(another_set, Mapping):
         raise ValueError(f"another_set must be a dictionary of images by name, got {shown(another_set)}")
     chosen: dict[str, Restorer] = {MEASUREMENT: _Measurement(formula), AFFINE: affine_beside(formula)}
-    for patch_size in half_and_double(formula.patch_size) if patch_sizes is None else patch_sizes:
+    for patch_size in sizes:
         chosen[patch_size_control(patch_size)] = with_patch_size(formula, patch_size)
     if few is not None and check_count(few, "few") < len(images):
         chosen[f"formula of {few:,} {'image' if few == 1 else 'images'}"] = with_images(formula, images[:few])

@@ -12,16 +12,14 @@ MMSE brings back training images, E-MMSE their translations, LE-MMSE patchworks 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from numbers import Real
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lemmse.checks import check_count, check_generator, check_positive_numbers, shown
+from lemmse.checks import check_count, check_finite, check_generator, check_positive_numbers, shown
 from lemmse.files import write_atomically
 from lemmse.networks.calling import checked
 from lemmse.physics.operators import Denoising
@@ -83,13 +81,13 @@ def sample(
     channels, height, width = _shape_of(est, shape)
     dtype, device = _place_of(est)
     check_generator(generator, optional=False)
-    if isinstance(mean, bool) or not isinstance(mean, Real) or not math.isfinite(mean):
-        raise ValueError(f"mean must be a finite number, got {shown(mean)}")
+    check_finite(mean, "mean")
     physics = getattr(est, "physics", None)
     if physics is not None and not isinstance(physics, Denoising):
         raise ValueError(f"est must be an estimator of Denoising, got one of {type(physics).__name__}")
-    if getattr(est, "noise", "gaussian") != "gaussian":
-        raise ValueError(f"est must be an estimator for Gaussian noise, got noise {est.noise!r}")
+    noise_law = getattr(est, "noise", "gaussian")
+    if noise_law != "gaussian":
+        raise ValueError(f"est must be an estimator for Gaussian noise, got noise {noise_law!r}")
     denoise = checked(est)
     noise = torch.randn((count, channels, height, width), generator=generator, dtype=dtype, device=generator.device).to(
         device

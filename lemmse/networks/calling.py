@@ -101,12 +101,13 @@ def checked(net: Net, takes_sigma: bool | None = None) -> Restorer:
     return restore
 
 
-def check_repeatable(restore: Restorer, z: Tensor, sigma: float) -> None:
-    """Raise ValueError if a network answers one input in two ways, because it draws random numbers."""
+def check_repeatable(restore: Restorer, z: Tensor, sigma: float) -> Tensor:
+    """Return what a network makes of z; raises ValueError if it draws random numbers, and so answers in two ways."""
     with torch.no_grad():
         first, second = restore(z, sigma), restore(z, sigma)
     if float((first - second).abs().max()) > _REPEATS * float(first.std()):
         raise ValueError("net gives two different answers to one input: it must not draw random numbers")
+    return first
 
 
 def _has_modes(net: nn.Module) -> bool:

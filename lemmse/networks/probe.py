@@ -189,9 +189,8 @@ def probe(
     radius = side // 4 if whole else max(-rows[0], rows[1], -columns[0], columns[1])
 
     z = _noisy(_smooth(_INPUTS, channels, side, generator), sigma, generator).to(**place)
-    check_repeatable(restore, z, sigma)
+    x_hat = check_repeatable(restore, z, sigma)
     with torch.no_grad():
-        x_hat = restore(z, sigma)
         inside, border_error = equivariance_errors(restore, z, x_hat, sigma, radius)
         alone = torch.cat([restore(part, sigma) for part in z.split(1)])
         changed = takes_sigma and _differ(restore(z, 2 * sigma), x_hat)

@@ -45,7 +45,7 @@ class Downsampling(Physics):
 
     def matrix_on(self, height: int, width: int) -> Tensor:
         """A as a matrix (M, H*W) float64, for images of H x W pixels."""
-        self._check_sides(height, width)
+        self.check_sides(height, width)
         pixels = torch.eye(height * width, dtype=torch.float64, device="cpu").reshape(-1, 1, height, width)
         return avg_pool2d(pixels, self.factor).flatten(1).T
 
@@ -56,7 +56,7 @@ class Downsampling(Physics):
     def A(self, x: Tensor) -> Tensor:
         """Means over blocks."""
         check_batch(x, "images")
-        self._check_sides(*x.shape[-2:])
+        self.check_sides(*x.shape[-2:])
         return avg_pool2d(x, self.factor)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
@@ -72,7 +72,8 @@ class Downsampling(Physics):
         check_batch(y, "measurements")
         return y.repeat_interleave(self.factor, -2).repeat_interleave(self.factor, -1)
 
-    def _check_sides(self, height: int, width: int) -> None:
+    def check_sides(self, height: int, width: int) -> None:
+        """Raise ValueError unless the sides of images of H x W pixels are multiples of the factor."""
         if height % self.factor or width % self.factor:
             raise ValueError(
                 f"images must have sides that are multiples of the factor {self.factor}, got {height} x {width}"

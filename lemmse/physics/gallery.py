@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from lemmse.checks import check_choice, check_count, check_generator, check_positive, shown
+from lemmse.checks import check_choice, check_count, check_finite, check_generator, check_positive, shown
 from lemmse.physics.base import Physics
 from lemmse.physics.downsampling import Downsampling
 from lemmse.physics.general import Linear
@@ -77,7 +76,7 @@ def make_operator(name: str, height: int, width: int, generator: torch.Generator
         return Blur(disk_kernel(min(DEFOCUS_RADIUS, (min(height, width) - 1) / 2)))
     if name == "super-resolution":
         physics = Downsampling(FACTOR)
-        physics._check_sides(height, width)
+        physics.check_sides(height, width)
         return physics
     if name == "tomography":
         return Linear(radon_matrix(height, width, ANGLES), (height, width))
@@ -236,10 +235,9 @@ def motion_kernel(length: int, angle: float) -> Tensor:
         >>> motion_kernel(3, 0.0)[1]
         tensor([0.3333, 0.3333, 0.3333], dtype=torch.float64)
     """
-    if isinstance(length, bool) or not isinstance(length, Integral) or length < 1 or length % 2 == 0:
+    if check_count(length, "length") % 2 == 0:
         raise ValueError(f"length must be an odd positive number of pixels, got {shown(length)}")
-    if isinstance(angle, bool) or not isinstance(angle, Real) or not math.isfinite(angle):
-        raise ValueError(f"angle must be a finite number of degrees, got {shown(angle)}")
+    check_finite(angle, "angle", "a finite number of degrees")
     reach = length // 2
     steps = (torch.arange(64 * length, dtype=torch.float64, device="cpu") + 0.5) / 64 - length / 2
     along, turn = (

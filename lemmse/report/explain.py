@@ -37,7 +37,7 @@ from lemmse.checks import (
     check_count,
     check_generator,
     check_measurements,
-    check_patch_size,
+    check_patch_sizes,
     check_positive,
     check_positive_numbers,
     shown,
@@ -230,9 +230,7 @@ def _patch_sizes(asked: Iterable[int] | None, formula: LocalEquivariantMMSE, y: 
     own = formula.patch_size
     if asked is None:
         asked = [size for size in PATCH_SIZES if size <= min(2 * own - 1, _longest(formula, y))]
-    elif not isinstance(asked, Iterable):
-        raise ValueError(f"patch_sizes must be a list of odd numbers, got {shown(asked)}")
-    return sorted({own, *(check_patch_size(size) for size in asked)})
+    return sorted({own, *check_patch_sizes(asked)})
 
 
 def _longest(formula: LocalEquivariantMMSE, y: Tensor) -> int:
