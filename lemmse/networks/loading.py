@@ -104,8 +104,13 @@ def _torch_script(path: Path) -> Callable[..., Tensor]:
 
 def _exported(path: Path) -> Callable[..., Tensor]:
     """One image after the other, for a network that was exported with one image takes no more at once."""
-    logging.getLogger("torch.export").setLevel(logging.CRITICAL)  # what it logs is in the error that it raises
-    program = torch.export.load(path)
+    log = logging.getLogger("torch.export")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what it logs is in the error that it raises
+    try:
+        program = torch.export.load(path)
+    finally:
+        log.setLevel(level)
     inputs = program.graph_signature.user_inputs
     one = _called(program.module(), len(inputs), len(inputs) > 1 and isinstance(inputs[1], str))
     if len(inputs) < 2:
