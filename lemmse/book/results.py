@@ -54,7 +54,7 @@ def show_campaign(root: Path | None = None) -> str:
     table = _with_problems(table)
     records = [record for cell, _, record in read_cells(results) if cell.kind == "agreement"]
     _heading(
-        "Evidence from longer trainings on independent images",
+        "Evidence from longer trainings on larger sets",
         "The networks of this table were trained on images that were taken one by one, unlike crops of photographs. "
         f"{_training_lengths(records)} That takes hours, so the table comes with the project; it is not computed when "
         "this book is built.",
@@ -101,7 +101,7 @@ def show_windows(root: Path | None = None) -> None:
     shown = table[(table["split"] == "test") & (table["operator"] == "denoising")]
     records = [record for cell, _, record in read_cells(results) if cell.name in set(shown["cell"])]
     _heading(
-        "Effective windows of longer trainings on independent images",
+        "Effective windows of longer trainings on larger sets",
         f"These networks were trained on images that were taken one by one. {_training_lengths(records)} The table "
         "comes with the project; it is not computed when this book is built.",
     )
